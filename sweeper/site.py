@@ -1,0 +1,45 @@
+"""Where things lie on this machine or cluster: data, cache, storage and the tracking server, read from the environment.
+
+Nothing here decides a result, so nothing here is part of a key.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import platformdirs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """Four places; every worker of a cluster must see the same ones."""
+
+    data: Path
+    """Image sets in their own on-disk form: `SWEEPER_DATA`."""
+    cache: Path
+    """Decoded images, made again when lost: `SWEEPER_CACHE`."""
+    storage: Path
+    """Results, states and searches; keep it: `SWEEPER_STORAGE`."""
+    tracking: str
+    """MLflow's tracking URI: `MLFLOW_TRACKING_URI`, or a SQLite file in `storage`."""
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """The places that the environment names, else the platform's folders for this user's data and cache."""
+        home = platformdirs.user_data_path("sweeper")
+        storage = _path("SWEEPER_STORAGE", home / "storage")
+        return cls(
+            data=_path("SWEEPER_DATA", home / "data"),
+            cache=_path("SWEEPER_CACHE", platformdirs.user_cache_path("sweeper")),
+            storage=storage,
+            tracking=os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage / 'mlflow.db'}",
+        )
+
+    def study(self, name: str) -> Path:
+        """The folder of one study's own files: rate searches, table, figures."""
+        return self.storage / "studies" / name
+
+
+def _path(variable: str, default: Path) -> Path:
+    return Path(os.environ.get(variable) or default).expanduser().absolute()
