@@ -1,0 +1,149 @@
+"""The learning-rate searches of a study: one Optuna study per setting, on disk, the same however often interrupted.
+
+Which rate is tried next depends on the setting and on the trials before it alone, never on timing: the first half of
+the trials are log-spaced and may run side by side, each later one waits for all before it. No trial is run here.
+"""
+
+import math
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import optuna
+from optuna.distributions import FloatDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler, PartialFixedSampler, TPESampler
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeper.cell import Cell, LrSearch, seed_of
+
+_DIVERGED = "diverged"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """One rate to try."""
+
+    setting: str
+    number: int
+    cell: Cell
+    lr: float
+    floor: tuple[float, ...]
+    """Per epoch, the median best-so-far of the finished trials: a trial below it may stop."""
+
+
+class Search:
+    """The search of one setting; `cells` are those that wait for its rate."""
+
+    def __init__(self, setting: str, cells: Sequence[Cell], storage: RDBStorage) -> None:
+        self.setting, self.cells = setting, cells
+        search = cells[0].recipe.lr
+        assert isinstance(search, LrSearch), "grouped by setting"
+        self.lr: LrSearch = search
+        self._study = optuna.create_study(
+            storage=storage, study_name=setting, direction="maximize", load_if_exists=True
+        )
+        self._trials = self._study.get_trials()
+        self._out = set[int]()
+        """Trials that this process has handed out and not yet heard of."""
+
+    @property
+    def left(self) -> int:
+        """Trials that have not ended."""
+        return self.lr.trials - len(self._ended())
+
+    def ask(self) -> Ask | None:
+        """The next rate to try; None while it depends on trials that still run, or when all were asked."""
+        for trial in self._trials:  # of an interrupted run: the same rate again
+            if trial.state == TrialState.RUNNING and trial.number not in self._out:
+                return self._hand_out(trial.number, trial.params["lr"])
+        number = len(self._trials)
+        if number >= self.lr.trials or (number >= self._first and len(self._ended()) < number):
+            return None
+        self._study.sampler = self._sampler(number)
+        trial = self._study.ask({"lr": FloatDistribution(self.lr.low, self.lr.high, log=True)})
+        self._trials = self._study.get_trials()
+        return self._hand_out(trial.number, trial.params["lr"])
+
+    def tell(self, number: int, scores: Sequence[float], diverged: str | None) -> None:
+        """Records what a trial came to: its validation scores per epoch, or where it diverged."""
+        self._out.discard(number)
+        trial = optuna.Trial(self._study, self._trials[number]._trial_id)
+        for epoch, value in enumerate(scores, start=1):
+            trial.report(value, epoch)
+        if diverged:
+            trial.set_user_attr(_DIVERGED, diverged)
+            self._study.tell(number, state=TrialState.PRUNED)  # TPE takes it as worse than any score
+        else:
+            self._study.tell(number, max(scores))
+        self._trials = self._study.get_trials()
+
+    def forget(self, number: int) -> None:
+        """The trial was lost with its process; it will be asked again."""
+        self._out.discard(number)
+
+    def found(self) -> float | None:
+        """The rate with the best validation score, of equals the first tried; None when every trial diverged."""
+        finite = [trial for trial in self._ended() if trial.state == TrialState.COMPLETE]
+        best = max(finite, key=lambda trial: (trial.value, -trial.number), default=None)
+        return None if best is None else float(best.params["lr"])
+
+    @property
+    def _first(self) -> int:
+        """Number of trials that do not depend on others."""
+        return self.lr.trials if self.lr.method == "grid" else math.ceil(self.lr.trials / 2)
+
+    def _ended(self) -> list[FrozenTrial]:
+        return [trial for trial in self._trials if trial.state.is_finished()]
+
+    def _sampler(self, number: int) -> BaseSampler:
+        seed = seed_of("rates", self.setting, number) % 2**32
+        tpe = TPESampler(seed=seed, n_startup_trials=0)
+        if number >= self._first:
+            return tpe
+        lr = np.geomspace(self.lr.low, self.lr.high, self._first)[number] if self._first > 1 else self._middle
+        with warnings.catch_warnings(category=ExperimentalWarning, action="ignore"):
+            return PartialFixedSampler({"lr": float(np.clip(lr, self.lr.low, self.lr.high))}, tpe)
+
+    @property
+    def _middle(self) -> float:
+        return math.sqrt(self.lr.low * self.lr.high)
+
+    def _hand_out(self, number: int, lr: float) -> Ask:
+        self._out.add(number)
+        cell = min(self.cells, key=self._place)
+        if self.lr.epochs is not None:
+            cell = cell.replace(epochs=self.lr.epochs)
+        floor = self._floor() if number >= self._first else ()
+        return Ask(setting=self.setting, number=number, cell=cell, lr=float(lr), floor=floor)
+
+    def _place(self, cell: Cell) -> list[tuple[bool, float, str]]:
+        """Orders the cells of a setting by the shared axes: the search runs on the first, whatever the file's order."""
+        row = cell.row()
+        values = [row[axis] for axis in self.lr.share]
+        return [(value is not None, value if isinstance(value, int | float) else 0.0, str(value)) for value in values]
+
+    def _floor(self) -> tuple[float, ...]:
+        curves = [
+            np.maximum.accumulate([trial.intermediate_values[epoch] for epoch in sorted(trial.intermediate_values)])
+            for trial in self._ended()
+            if trial.state == TrialState.COMPLETE
+        ]
+        length = max(map(len, curves), default=0)
+        padded = [np.pad(curve, (0, length - len(curve)), mode="edge") for curve in curves]
+        return tuple(np.median(padded, axis=0).tolist()) if len(padded) >= 3 else ()
+
+
+def searches(cells: Iterable[Cell], path: Path) -> list[Search]:
+    """One search per setting among `cells`, kept in the SQLite file at `path`, which this process alone writes."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    storage = RDBStorage(f"sqlite:///{path}")
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        if isinstance(cell.recipe.lr, LrSearch):
+            groups.setdefault(cell.setting(), []).append(cell)
+    return [Search(setting, group, storage) for setting, group in groups.items()]
