@@ -1,0 +1,35 @@
+"""BUSI: breast ultrasound, malignant against the rest; the images of no tumour count as benign, as in study 0.
+
+Masks are skipped. Patients are not told, so each image is its own. Never use it with `breastmnist` as source and
+target: they show the same patients.
+"""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweeper.data.folder import image_folder, read_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_MASK = re.compile(r"_mask(_\d+)?$")
+
+
+def _read(base: Path, *, name: str) -> "pd.DataFrame":
+    folders = ("benign", "malignant", "normal")
+    index = read_folder(base, name=name, classes=folders, keep=lambda file: not _MASK.search(file.stem))
+    return index.assign(label=index["label"].replace("normal", "benign"))
+
+
+BUSI = image_folder(
+    name="busi",
+    folder="Dataset_BUSI_with_GT",
+    classes=("benign", "malignant"),
+    read=_read,
+    metric="auroc",
+    channels=1,
+    cite="Al-Dhabyani et al. 2020, Dataset of breast ultrasound images, Data in Brief 28:104863",
+    licence="CC BY 4.0 / CC0",
+    remedy="unpack Dataset_BUSI.zip of scholar.cu.edu.eg/?q=afahmy/pages/dataset there",
+)

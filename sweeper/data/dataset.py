@@ -1,0 +1,106 @@
+"""What the system knows of an image set: a value of facts and three functions that read it.
+
+There is no base class and no download: a file per set makes one `Dataset`, and what several share is in the readers
+beside this file. pandas is imported inside the functions, so that the table of sets loads at once.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+Metric = Literal["auroc", "auprc", "accuracy", "balanced_accuracy", "f1_macro"]
+Task = Literal["binary", "multiclass"]
+
+COLUMNS = ("image", "label", "patient", "part")
+PARTS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """An image set. `root` is always the site's data folder."""
+
+    name: str
+    classes: tuple[str, ...] | None
+    """In the order of their targets, the positive class of a binary task last; None: the folders' names, sorted."""
+    metric: Metric
+    """The validation score that selects rates and epochs."""
+    channels: Literal[1, 3]
+    """Of the decoded image."""
+    cite: str
+    licence: str
+    remedy: str
+    """How to get it: the end of the error sentence when it is not there."""
+    index: Callable[[Path], "pd.DataFrame"]
+    """index(root): one row an image, as `make_index` makes it; `part` is the official one or missing."""
+    decode: Callable[[Path, str], "np.ndarray"]
+    """decode(root, image): uint8, height x width x channels."""
+    sources: Callable[[Path, Sequence[str]], list[str]]
+    """sources(root, images): text that changes when what the images are decoded from changes."""
+
+
+def task_of(classes: Sequence[str]) -> Task:
+    """The task that a number of classes makes: `binary` for two, `multiclass` for more."""
+    return "binary" if len(classes) == 2 else "multiclass"
+
+
+def make_index(rows: Iterable[tuple[str, str, str, str | None]]) -> "pd.DataFrame":
+    """The rows (image, label, patient, part) as a frame of strings, sorted by image; a part of None is missing."""
+    import pandas as pd
+
+    frame = pd.DataFrame(list(rows), columns=list(COLUMNS)).astype("str")
+    return frame.sort_values("image", ignore_index=True)
+
+
+def read_index(dataset: Dataset, root: Path) -> tuple["pd.DataFrame", tuple[str, ...]]:
+    """A set's index, sorted by image and with an integer column `target`, and its classes in the targets' order.
+
+    Raises:
+        FileNotFoundError: when the set is not there.
+        ValueError: when names repeat, a class has no image, a label is no class, or only some images have a part.
+    """
+    index = dataset.index(root).sort_values("image", ignore_index=True)
+    classes = dataset.classes or tuple(sorted(set(index["label"])))
+    _check_index(index, classes, dataset.name)
+    return index.assign(target=index["label"].map(classes.index).astype("int64")), classes
+
+
+def find(name: str, places: Sequence[Path], remedy: str) -> Path:
+    """The first of the places that exists.
+
+    Raises:
+        FileNotFoundError: when none does, naming all of them, the remedy and the variable that sets the data folder.
+    """
+    for place in places:
+        if place.exists():
+            return place
+    looked = ", ".join(str(place) for place in places)
+    raise FileNotFoundError(
+        f"data set '{name}' was not found; looked for {looked}; the environment variable SWEEPER_DATA sets the data "
+        f"folder; to get it: {remedy}"
+    )
+
+
+def file_stamp(path: Path) -> str:
+    """Size in bytes and time of the last change in ns: what differs once a file was written again."""
+    found = path.stat()
+    return f"{found.st_size} {found.st_mtime_ns}"
+
+
+def _check_index(index: "pd.DataFrame", classes: tuple[str, ...], name: str) -> None:
+    def refuse(what: str, rows: Any) -> None:
+        raise ValueError(f"data set '{name}': {what} (first: '{rows.iloc[0]}')")
+
+    if (twice := index["image"].duplicated()).any():
+        refuse(f"{twice.sum()} image names stand twice", index["image"][twice])
+    if (foreign := ~index["label"].isin(classes)).any():
+        refuse(f"{foreign.sum()} images have a label that is none of {', '.join(classes)}", index["label"][foreign])
+    if empty := [each for each in classes if each not in set(index["label"])]:
+        raise ValueError(f"data set '{name}': class '{empty[0]}' has no image")
+    given = index["part"].notna()
+    if given.any() and (wrong := ~index["part"].isin(PARTS)).any():
+        refuse(f"{wrong.sum()} images are in none of the parts {', '.join(PARTS)}", index["image"][wrong])

@@ -1,0 +1,17 @@
+"""Photographs of five flowers: a natural-image source domain small enough to train on.
+
+There is no official split, and each image counts as its own patient.
+"""
+
+from sweeper.data.folder import image_folder
+
+FLOWER_PHOTOS = image_folder(
+    name="flower_photos",
+    folder="flower_photos",
+    classes=("daisy", "dandelion", "roses", "sunflowers", "tulips"),
+    metric="accuracy",
+    channels=3,
+    cite="The TensorFlow team 2019, Flowers; photographers in its LICENSE.txt",
+    licence="CC BY 2.0",
+    remedy="unpack storage.googleapis.com/download.tensorflow.org/example_images/flower_photos.tgz there",
+)

@@ -1,0 +1,91 @@
+"""MedMNIST's files."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import write_npz
+
+from sweeper.data import DATASETS
+
+COUNTS = {"train": 6, "val": 4, "test": 2}
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
+@pytest.mark.parametrize("place", ["data/medmnist", "data", "home/.medmnist"])
+def test_a_file_is_found_in_each_of_the_three_places(tmp_path: Path, place: str) -> None:
+    write_npz(tmp_path / place / "breastmnist.npz", classes=2, counts=COUNTS)
+    assert len(DATASETS["breastmnist"].index(tmp_path / "data")) == 12
+
+
+def test_a_missing_file_lists_the_three_places(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as error:
+        DATASETS["breastmnist"].index(tmp_path / "data")
+    for place in ("data/medmnist", "data", "home/.medmnist"):
+        assert str(tmp_path / place / "breastmnist.npz") in str(error.value)
+
+
+def test_each_image_is_its_array_entry(tmp_path: Path) -> None:
+    path = tmp_path / "breastmnist.npz"
+    write_npz(path, classes=2, counts=COUNTS)
+    with np.load(path) as file:
+        expected = np.concatenate([file[f"{part}_images"] for part in sorted(COUNTS)])
+    dataset = DATASETS["breastmnist"]
+    decoded = [dataset.decode(tmp_path, image)[:, :, 0] for image in dataset.index(tmp_path)["image"]]
+    np.testing.assert_array_equal(decoded, expected)
+
+
+def test_labels_are_named_in_the_official_order(tmp_path: Path) -> None:
+    write_npz(tmp_path / "pneumoniamnist.npz", classes=2, counts=COUNTS)
+    index = DATASETS["pneumoniamnist"].index(tmp_path)
+    assert list(index["label"][index["part"] == "train"]) == ["normal", "pneumonia"] * 3
+
+
+def test_a_file_written_again_is_read_again(tmp_path: Path) -> None:
+    path, dataset = tmp_path / "breastmnist.npz", DATASETS["breastmnist"]
+    write_npz(path, classes=2, counts=COUNTS)
+    before = dataset.decode(tmp_path, "val/000000")
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **arrays | {"val_images": 255 - arrays["val_images"]})
+    np.testing.assert_array_equal(dataset.decode(tmp_path, "val/000000"), 255 - before)
+
+
+def test_a_label_beyond_the_classes_is_refused(tmp_path: Path) -> None:
+    write_npz(tmp_path / "breastmnist.npz", classes=3, counts=COUNTS)
+    with pytest.raises(ValueError, match=r"breastmnist\.npz: train_labels hold 2; 'breastmnist' has 0\.\.1"):
+        DATASETS["breastmnist"].index(tmp_path)
+
+
+def test_a_file_cut_short_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "breastmnist.npz"
+    write_npz(path, classes=2, counts=COUNTS)
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(ValueError, match=str(path)):
+        DATASETS["breastmnist"].index(tmp_path)
+
+
+def test_a_file_without_its_arrays_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "breastmnist.npz"
+    np.savez(path, images=np.zeros(3))
+    with pytest.raises(ValueError, match="its array train_labels cannot be read"):
+        DATASETS["breastmnist"].index(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("breastmnist", {"train": 546, "val": 78, "test": 156}),
+        ("pneumoniamnist", {"train": 4708, "val": 524, "test": 624}),
+    ],
+)
+def test_the_real_files_have_the_published_counts(shared_data: Path, name: str, counts: dict[str, int]) -> None:
+    assert DATASETS[name].index(shared_data)["part"].value_counts().to_dict() == counts
+
+
+def test_breastmnist_has_the_published_number_of_malignant_images(shared_data: Path) -> None:
+    assert (DATASETS["breastmnist"].index(shared_data)["label"] == "malignant").sum() == 210  # BUSI's own count

@@ -1,0 +1,47 @@
+"""Tiny image sets in the true on-disk form, written at test time: one module per data set, with `write(root)`.
+
+A set without a module needs no files.
+"""
+
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+def write_fake(name: str, root: Path) -> None:
+    """Writes the data set's fake below `root`, the data folder."""
+    if find_spec(f"fakes.{name}"):
+        import_module(f"fakes.{name}").write(root)
+
+
+def noise(seed: int, *shape: int) -> np.ndarray:
+    """uint8 pixels that differ between any two seeds."""
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def draw(path: Path, seed: int, *, height: int = 12, width: int = 10, mode: str = "RGB") -> Path:
+    """An image of noise, in the format of the suffix."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = noise(seed, height, width, 3) if mode == "RGB" else noise(seed, height, width)
+    Image.fromarray(pixels).convert(mode).save(path)
+    return path
+
+
+def write_classes(folder: Path, classes: dict[str, int], *, suffix: str = ".png", mode: str = "RGB") -> None:
+    """A folder per class with this many images each."""
+    for first, (name, images) in enumerate(classes.items()):
+        for number in range(images):
+            draw(folder / name / f"{number:03d}{suffix}", 1000 * first + number, mode=mode)
+
+
+def write_npz(path: Path, *, classes: int, counts: dict[str, int], size: int = 28) -> None:
+    """A file as MedMNIST lays it out."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {}
+    for seed, (part, images) in enumerate(counts.items()):
+        arrays[f"{part}_images"] = noise(seed, images, size, size)
+        arrays[f"{part}_labels"] = (np.arange(images) % classes).astype(np.uint8)[:, None]
+    np.savez_compressed(path, **arrays)
