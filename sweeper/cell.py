@@ -152,7 +152,7 @@ class Cell:
         parts = json.loads(text)
         flat = {"seed": parts.pop("seed")} | {axis: value for part in parts.values() for axis, value in part.items()}
         if isinstance(flat["lr"], dict):
-            flat["lr"] = LrSearch(**flat["lr"] | {"share": tuple(flat["lr"]["share"])})
+            flat["lr"] = LrSearch(**flat["lr"])
         return make_cell(**flat)
 
     def _parts(self) -> Iterator[tuple[str, Any]]:
@@ -200,7 +200,7 @@ def make_cell(**values: Any) -> Cell:
 
     Numbers are taken in their field's type (`1` and numpy's `1.0` are the same fraction, hence the same key).
     """
-    parts = {
+    parts: dict[str, Any] = {
         name: part(**{axis: _plain(axis, values[axis]) for axis in values if AXES[axis] == name})
         for name, part in PARTS.items()
     }

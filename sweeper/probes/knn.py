@@ -1,0 +1,93 @@
+"""How well the nearest training images, by a layer's features, tell an image's class.
+
+No features are made and no metric is computed here: out come class scores that `finetune.metrics.score` can judge.
+"""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional
+
+SIMILARITIES = 2**26
+"""Similarities that are held at a time (256 MB in float32); queries are taken in chunks of this many over the bank."""
+
+Features = npt.NDArray[np.floating] | torch.Tensor
+Labels = npt.NDArray[np.integer] | torch.Tensor
+
+
+def knn_scores(
+    bank: Features, bank_labels: Labels, queries: Features, *, k: int, temperature: float, classes: int
+) -> npt.NDArray[np.float64]:
+    """Each query's share of votes per class, (queries, classes), rows summing to 1.
+
+    The k bank images with the highest cosine similarity vote for their own class with weight exp(similarity /
+    temperature) (Wu et al. 2018, as Matsoukas et al. 2022 use it). Similarities are computed in the features' own
+    precision, at least float32.
+
+    A bank smaller than k votes as a whole. Of bank images equally similar at the k-th place, which ones vote is left to
+    `torch.topk`. A zero vector has no direction: as a bank image its similarity is 0 to everything; a query of zeros
+    is as near to every bank image, so the whole bank votes and its scores are the bank's class shares.
+
+    Args:
+        bank: (bank images, features), numpy or torch.
+        bank_labels: (bank images,), classes 0..classes-1.
+        queries: (queries, features).
+        k: neighbours, >= 1.
+        temperature: > 0; 0.07 in the first paper, 0.1 in the second.
+        classes: number of classes, also those that the bank does not hold.
+
+    Raises:
+        ValueError: an empty bank, shapes that do not fit, a label, `k` or `temperature` out of range, or a feature that
+            is not finite.
+    """
+    bank, queries = _features(bank, "bank"), _features(queries, "queries")
+    labels = torch.tensor(np.asarray(bank_labels)).long().to(bank.device)
+    _check(bank, labels, queries, k=k, temperature=temperature, classes=classes)
+    dtype = torch.promote_types(bank.dtype, queries.dtype)
+    bank = functional.normalize(bank.to(dtype), dim=1)
+    queries = functional.normalize(queries.to(bank.device, dtype), dim=1)
+    chunks = queries.split(max(1, SIMILARITIES // len(bank)))
+    votes = [_votes(bank, labels, chunk, k=k, temperature=temperature, classes=classes) for chunk in chunks]
+    return torch.cat(votes).cpu().numpy()
+
+
+def _votes(
+    bank: torch.Tensor, labels: torch.Tensor, queries: torch.Tensor, *, k: int, temperature: float, classes: int
+) -> torch.Tensor:
+    """(queries, classes) float64 shares of votes of one chunk of queries; both sides have length 1 or 0."""
+    nearest = (queries @ bank.T).topk(min(k, len(bank)), dim=1)
+    # A query's shares do not change with a common factor, and without it a small temperature overflows.
+    logits = (nearest.values - nearest.values[:, :1]).double() / temperature  # (queries, neighbours)
+    votes = torch.zeros(len(queries), classes, dtype=torch.float64, device=bank.device)
+    votes.scatter_add_(1, labels[nearest.indices], logits.exp())
+    shares = votes / votes.sum(dim=1, keepdim=True)
+    aimless = (queries == 0).all(dim=1, keepdim=True)
+    return torch.where(aimless, torch.bincount(labels, minlength=classes).double() / len(labels), shares)
+
+
+def _features(features: Features, name: str) -> torch.Tensor:
+    features = torch.as_tensor(features).detach()
+    if features.ndim != 2:
+        raise ValueError(f"the {name} have shape {tuple(features.shape)}, k-NN needs (images, features)")
+    if not torch.isfinite(features).all():
+        raise ValueError(f"the {name} hold features that are not finite; look for a run that diverged")
+    return features.to(torch.promote_types(features.dtype, torch.float32))
+
+
+def _check(
+    bank: torch.Tensor, labels: torch.Tensor, queries: torch.Tensor, *, k: int, temperature: float, classes: int
+) -> None:
+    if not len(bank):
+        raise ValueError("the bank of the k-NN probe is empty; it needs at least one image")
+    if bank.shape[1] != queries.shape[1]:
+        raise ValueError(f"the bank has {bank.shape[1]} features an image, the queries have {queries.shape[1]}")
+    if labels.shape != (len(bank),):
+        raise ValueError(f"the bank has {len(bank)} images but labels of shape {tuple(labels.shape)}")
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(
+            f"the bank's labels run from {labels.min()} to {labels.max()}, the classes are 0..{classes - 1}"
+        )
+    if k < 1:
+        raise ValueError(f"k = {k} neighbours; k-NN needs at least 1")
+    if not temperature > 0:
+        raise ValueError(f"temperature {temperature} of the k-NN probe must be greater than 0")
