@@ -220,6 +220,14 @@ def runs(site: Site, study: str) -> "list[Run]":
     return _search(client, [_experiment(client, study)], "attributes.status = 'FINISHED'")
 
 
+def described(site: Site, key: str) -> Cell | None:
+    """The finished cell with this key, in whichever study it ran; None when there is none."""
+    client = _client(site.tracking)
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    tags = (run.data.tags for run in _runs_of(client, experiments, key) if run.info.status == "FINISHED")
+    return next((Cell.from_json(each[CELL]) for each in tags), None)
+
+
 @lru_cache
 def _client(tracking: str) -> "MlflowClient":
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # no study reports home

@@ -1,0 +1,149 @@
+"""What the figures of a study show: its test scores against depth, and its probes block by block.
+
+Means and sd are those of `table`; `panels` draws what is laid out here. One chart has to serve every study, so axes
+that no line style can show get panels of their own.
+"""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from analysis import look
+from analysis.frames import varying
+from analysis.names import drop_keys
+from analysis.panels import Chart
+from analysis.table import as_words, setting_axes, table
+from sweeper.data import DATASETS
+from sweeper.models import MODELS
+
+_PANEL_AXES = ("dataset", "model", "source")
+_X_AXES = ("depth", "blocks", "frozen", "fraction")
+"""The axes that are drawn from left to right, the first that varies."""
+_X_LABELS = {
+    "depth": "{grain}s kept",
+    "blocks": "{grain}s that receive the source's values",
+    "frozen": "frozen {grain}s",
+    "fraction": "share of the training patients",
+    "lr": "learning rate",
+    "source": "",
+}
+_PROBE_LABELS = {"cka": "CKA with the start", "knn": "k-NN {metric}", "l2": "L2 from the start"}
+_ABBREVIATIONS = ("auroc", "auprc", "nll", "f1")
+_PROBE_SETTINGS = ("k", "temperature", "part", "against")
+
+
+def score_chart(frame: pd.DataFrame) -> Chart:
+    """The test score against the depth, one line per source; a panel per data set (down) and model (across).
+
+    Where the depth does not vary, another axis of numbers takes its place; where none does, the sources stand side by
+    side. `fraction` and other axes are styles of the line, or panels of their own when they are too many.
+    """
+    frame = fill_blocks(drop_keys(frame))
+    rows = table(frame, by=[*_PANEL_AXES, *(axis for axis in setting_axes(frame) if axis not in _PANEL_AXES)])
+    others = [axis for axis in varying(rows) if axis not in _PANEL_AXES]
+    x = next((axis for axis in (*_X_AXES, *others) if axis in others and _has_places(rows[axis])), "source")
+    styles, extra = _split(rows, [axis for axis in others if axis != x])
+    points = _in_style_order(rows, styles)
+    points = points.assign(
+        row=_names(points, ["dataset", *extra]),
+        column=_names(points, ["model"]),
+        title=_names(points, ["dataset", "model", *extra]),
+        y_label=points["metric"].map(_as_label),
+        x=points[x],
+        source=as_words(points["source"]),
+    )
+    return Chart(data=rows, points=points, x_label=_x_label(x, frame))
+
+
+def probe_chart(probes: pd.DataFrame) -> Chart:
+    """Each probe's value by block, one line per source, of the cells with the most blocks of their model.
+
+    A row of panels per probe, a column per data set and model. Of k-NN the metric by which the data set selects epochs.
+    """
+    frame = _with_measures(_deepest(fill_blocks(drop_keys(probes))))
+    axes = [axis for axis in setting_axes(frame) if axis not in _PANEL_AXES]
+    same_depth = [] if "depth" in axes else ["depth"]
+    by = ["probe", "measure", "metric", *_PANEL_AXES, *same_depth, *axes, "block"]
+    groups = frame.groupby(by, dropna=False, as_index=False)
+    rows = groups.agg(mean=("value", "mean"), sd=("value", "std"), n=("value", "count"))
+    styles, extra = _split(rows, axes)
+    points = _in_style_order(rows, styles)
+    points = points.assign(
+        row=points["measure"],
+        column=_names(points, ["dataset", "model", *extra]),
+        title=_names(points, ["dataset", "model", *same_depth, *extra]),
+        y_label=points["measure"],
+        x=points["block"],
+        source=as_words(points["source"]),
+    )
+    smallest = rows[rows["probe"] == "l2"].groupby("measure")["mean"].min()
+    logs = frozenset(smallest[smallest > 0].index)  # a frozen block has moved by 0, which no log scale can show
+    return Chart(data=rows, points=points, x_label=str(frame["grain"].iloc[0]), log_rows=logs)
+
+
+def fill_blocks(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with numbers for None: `depth` becomes all blocks of its model, and `blocks` all that are kept.
+
+    `blocks` is filled only where each model has one depth, for else it would say again what `depth` says; no block
+    of a random start receives anything.
+    """
+    pairs = zip(frame["model"], frame["grain"], strict=True)
+    whole = pd.Series([MODELS[model].blocks[grain] for model, grain in pairs], index=frame.index, dtype="Int64")
+    filled = frame.assign(depth=frame["depth"].fillna(whole))
+    if (filled.groupby(["model", "grain"])["depth"].nunique() > 1).any():
+        return filled
+    received = filled["depth"].where(frame["source"] != look.BASELINE, 0)
+    return filled.assign(blocks=frame["blocks"].fillna(received))
+
+
+def _has_places(values: pd.Series) -> bool:
+    """Whether an axis can be drawn from left to right."""
+    return pd.api.types.is_numeric_dtype(values) and bool(values.notna().all())
+
+
+def _split(rows: pd.DataFrame, axes: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The axes that are shown as styles of a line, and those that get panels since there are too few styles."""
+    styles, extra = sorted(axes, key=lambda axis: axis == "fraction"), []
+    while styles and len(rows[styles].drop_duplicates()) > len(look.DASHES):
+        extra.append(styles.pop(0))
+    return styles, extra
+
+
+def _in_style_order(rows: pd.DataFrame, styles: Sequence[str]) -> pd.DataFrame:
+    """The rows with their `style`, the largest values first, for these get the line that is drawn through."""
+    ordered = rows.sort_values(list(styles), ascending=False, kind="stable") if styles else rows
+    return ordered.assign(style=_names(ordered, styles))
+
+
+def _names(rows: pd.DataFrame, axes: Sequence[str]) -> pd.Series:
+    """One text per row from some axes: `breastmnist, resnet10t, fraction 0.1`."""
+    words = [[word if axis in _PANEL_AXES else f"{axis} {word}" for word in as_words(rows[axis])] for axis in axes]
+    return pd.Series([", ".join(each) for each in zip(*words, strict=True)] or "", index=rows.index, dtype="str")
+
+
+def _x_label(axis: str, frame: pd.DataFrame) -> str:
+    grain = "block" if frame["grain"].nunique() > 1 else frame["grain"].iloc[0]
+    return _X_LABELS.get(axis, axis).format(grain=grain)
+
+
+def _deepest(frame: pd.DataFrame) -> pd.DataFrame:
+    most = frame.groupby(["model", "grain"])["depth"].transform("max")
+    return frame[frame["depth"] == most]
+
+
+def _with_measures(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows to be drawn, with `measure`: what a probe measures, and those of its settings that differ."""
+    main = frame["dataset"].map({name: DATASETS[name].metric for name in frame["dataset"].unique()})
+    chosen = frame[(frame["probe"] != "knn") | (frame["metric"] == main)]
+    pieces = []
+    for probe, rows in chosen.groupby("probe"):
+        settings = [name for name in _PROBE_SETTINGS if name in rows and rows[name].nunique() > 1]
+        label = _PROBE_LABELS.get(str(probe), f"{probe} {{metric}}")
+        texts = [label.format(metric=_as_label(metric)) for metric in rows["metric"]]
+        named = [f"{text}, {name}" if name else text for text, name in zip(texts, _names(rows, settings), strict=True)]
+        pieces.append(pd.Series(named, index=rows.index, dtype="str"))
+    return chosen.assign(measure=pd.concat(pieces))
+
+
+def _as_label(metric: str) -> str:
+    return " ".join(word.upper() if word in _ABBREVIATIONS else word for word in metric.split("_"))

@@ -1,0 +1,83 @@
+"""`python -m analysis.report STUDY [OUT]`: a study's table and figures, from what is recorded.
+
+The same record gives the same files. It says nothing about cells that are not finished, and trains nothing.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from analysis import frames
+from analysis.figures import probe_chart, score_chart
+from analysis.names import name_sources
+from analysis.panels import save
+from analysis.table import as_text, as_words, table
+from sweeper.cell import SHARED_AXES
+from sweeper.site import Site
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a study came to."""
+
+    text: str
+    """The table, for a terminal."""
+    files: tuple[Path, ...]
+    """Table, cells and figures, with the numbers behind them."""
+
+
+def report(study: str, out: Path, site: Site) -> Report:
+    """The table of a study; it is written into `out` in full precision, beside the cells and the figures.
+
+    Raises:
+        LookupError: when there is no such study, or none of its cells is finished.
+    """
+    cells = frames.runs(study, site)
+    if cells.empty:
+        raise LookupError(f"no cell of study '{study}' is finished at {site.tracking}: run its file first")
+    out.mkdir(parents=True, exist_ok=True)
+    cells.to_parquet(out / "runs.parquet")
+    named = name_sources(cells, site)
+    found = table(named)
+    found.to_csv(out / "table.csv", index=False)
+    files = [out / "table.csv", out / "runs.parquet", *save(score_chart(named), out / "scores")]
+    probed = frames.probes(study, site)
+    if not probed.empty:
+        files += save(probe_chart(name_sources(probed, site)), out / "probes")
+    return Report(text=f"{_caption(cells)}\n{as_text(found)}", files=tuple(files))
+
+
+def _caption(cells: pd.DataFrame) -> str:
+    """What the table's columns leave open."""
+    fixed = [word for axis in ("dataset", "model") if cells[axis].nunique() == 1 for word in as_words(cells[axis][:1])]
+    repeated = [axis for axis in SHARED_AXES if cells[axis].nunique() > 1]
+    over = f" over {' and '.join(f'{axis}s' for axis in repeated)}" if repeated else ""
+    return f"{''.join(f'{word}, ' for word in fixed)}mean ± sd (n){over}; lr_found is the geometric mean"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints one study's table and returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis.report", description="Writes a study's table and figures."
+    )
+    parser.add_argument("study", help="the study's name, as in Sweep(name=...)")
+    parser.add_argument("out", nargs="?", type=Path, help="a folder; else the study's own folder in the storage")
+    options = parser.parse_args(arguments)
+    site = Site.from_environment()
+    try:
+        found = report(options.study, options.out or site.study(options.study), site)
+    except LookupError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(found.text)
+    for path in found.files:
+        print(f"  {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
