@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sweeper.cell import AXES, NEUTRAL, Cell, LrSearch, Probe, make_cell
+from sweeper.cell import AXES, NEUTRAL, Cell, LrSearch, Probe, Recipe, make_cell
 
 
 class StudyError(ValueError):
@@ -209,8 +209,19 @@ def _part_problems(part: Any) -> tuple[str, ...]:
         for axis in type(part).__dataclass_fields__
         if not _RULES[axis][0](getattr(part, axis))
     ]
-    search = getattr(part, "lr", None)
-    return (*found, *(_search_problems(search) if isinstance(search, LrSearch) else ()))
+    if isinstance(part, Recipe) and not found:
+        found += _recipe_problems(part)
+    return tuple(found)
+
+
+def _recipe_problems(recipe: Recipe) -> Iterator[str]:
+    if recipe.warmup >= recipe.epochs:
+        yield f"warmup={recipe.warmup:g} leaves nothing of epochs={recipe.epochs} to train at the full rate"
+    search = recipe.lr
+    if isinstance(search, LrSearch):
+        yield from _search_problems(search)
+        if _is_int(search.epochs) and recipe.warmup >= (search.epochs or 1):
+            yield f"warmup={recipe.warmup:g} leaves nothing of the search's epochs={search.epochs}"
 
 
 def _search_problems(search: LrSearch) -> Iterator[str]:

@@ -90,6 +90,12 @@ def test_a_share_axis_that_does_not_exist_is_named() -> None:
     assert "shares the axis 'sead', which is unknown; did you mean seed?" in checked(cell)
 
 
+def test_a_warm_up_that_takes_the_whole_training_is_refused() -> None:
+    assert "warmup=5 leaves nothing of epochs=5" in checked(CELL.replace(warmup=5, epochs=5))
+    cell = CELL.replace(warmup=2, epochs=5, lr=LrSearch(low=1e-4, high=1e-2, epochs=2))
+    assert "warmup=2 leaves nothing of the search's epochs=2" in checked(cell)
+
+
 def test_what_the_rooms_object_to_is_counted_too() -> None:
     with pytest.raises(StudyError, match=r"not here \(2 cells\)"):
         check([Sweep(name="s", cells=(CELL, CELL.replace(seed=1)))], lambda cell: ["not here"])

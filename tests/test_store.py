@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -26,9 +25,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 
 @pytest.fixture
-def cell(request: pytest.FixtureRequest) -> Iterator[Cell]:
+def cell(request: pytest.FixtureRequest) -> Cell:
     """A cell of this test's own."""
-    yield CELL.replace(seed=zlib.crc32(request.node.name.encode()) % 10**9)
+    return CELL.replace(seed=zlib.crc32(request.node.name.encode()) % 10**9)
 
 
 def outcome(folder: Path) -> Outcome:
@@ -139,7 +138,7 @@ def test_an_unknown_version_names_those_there_are(prepared: Site, cell: Cell) ->
 
 
 def test_an_unknown_study_names_those_there_are(prepared: Site) -> None:
-    with pytest.raises(LookupError, match="no study 'stduy'.*study"):
+    with pytest.raises(LookupError, match=r"no study 'stduy'.*study"):
         store.runs(prepared, "stduy")
 
 
@@ -152,7 +151,8 @@ def test_processes_that_write_at_once_all_succeed(prepared: Site, tmp_path: Path
     code = (
         "import sys; sys.path.insert(0, sys.argv[4]); from pathlib import Path; import test_store as t; "
         "site = t.make_site(Path(sys.argv[1])); "
-        "[t.record(site, t.CELL.replace(seed=10**9 + int(sys.argv[2]) * 100 + i, epochs=int(sys.argv[3]))) for i in range(4)]"
+        "first = 10**9 + int(sys.argv[2]) * 100; epochs = int(sys.argv[3]); "
+        "[t.record(site, t.CELL.replace(seed=seed, epochs=epochs)) for seed in range(first, first + 4)]"
     )
     root = str(prepared.storage.parent)
     command = [sys.executable, "-c", code, root]
