@@ -72,7 +72,7 @@ class Progress:
 @contextmanager
 def shown(title: str, total: int) -> Iterator[Progress]:
     """A stage's progress, shown while the block runs."""
-    console = Console(file=sys.stdout)
+    console = Console(file=sys.stdout, markup=False, highlight=False, soft_wrap=True)
     progress = Progress(title, total, console)
     if not console.is_terminal:
         yield progress

@@ -5,6 +5,7 @@ Running the same file again is the resume. Exit codes: 0 done, 1 error, 2 a mist
 """
 
 import argparse
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -27,7 +28,7 @@ from sweeper.site import Site
 if TYPE_CHECKING:
     from sweeper.tuning import Failure
 
-_CONSOLE = Console(soft_wrap=True)
+_CONSOLE = Console(markup=False, highlight=False, soft_wrap=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,4 +267,6 @@ def _as_table(plans: Sequence[Plan]) -> Table:
 
 
 if __name__ == "__main__":
+    for each in (signal.SIGINT, signal.SIGTERM):  # also where a shell or a job server has them ignored
+        signal.signal(each, signal.default_int_handler)
     sys.exit(main())
