@@ -1,8 +1,8 @@
 """Natural or medical source, and how much of it: BreastMNIST and PneumoniaMNIST at 28 pixels.
 
 Each model is first trained on photographs of flowers and on six kinds of CT, MRI and X-ray images; the targets then
-start from one of these or at random, cut after 2, 3 or 4 blocks, on a tenth or all of the training images, with three seeds.
-The official parts of MedMNIST are used; the rate of a setting is found on its first seed.
+start from one of these or at random, cut after 2, 3 or 4 blocks, on a tenth or all of the training images, with three
+seeds. The official parts of MedMNIST are used; the rate of a setting is found on its first seed.
 
     SWEEPER_DATA=<folder of the image sets> uv run python -m sweeper.run search_spaces/medmnist.py
 """

@@ -7,7 +7,7 @@ A source is trained on 0-4; every target cell then starts from it or at random, 
 
 from sweeper import L2, Cka, Knn, LrSearch, Sweep, grid
 
-common = dict(model="cbr_mini", fold=1, size=16, batch_size=32)
+common = dict(model="cbr_mini", fold=1, size=16, batch_size=16)
 
 pretrain = Sweep(
     name="quickstart_source",
@@ -22,8 +22,8 @@ transfer = Sweep(
         depth=[2, 3, 4],
         fraction=[0.1, 0.5],
         seed=range(3),
-        lr=LrSearch(low=1e-4, high=3e-2, trials=4),
-        epochs=8,
+        lr=LrSearch(low=1e-4, high=1e-1, trials=4),
+        epochs=12,
         **common,
     ),
     probes=[Cka(against="start"), Knn(k=20), L2(against="start")],

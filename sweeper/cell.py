@@ -12,7 +12,6 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -276,39 +275,6 @@ def digest(value: Any) -> str:
     """The first 16 hex digits of the sha256 of a value's sorted JSON."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Epoch:
-    """What one pass over the training part came to."""
-
-    number: int
-    """From 1."""
-    train_loss: float
-    """Mean over the images, in training mode, while the weights were changing."""
-    scores: dict[str, float]
-    """Scores on the whole validation part after the epoch, unrounded."""
-    lr: float
-    """Rate of the last step."""
-    seconds: float
-    """Training and validation together."""
-    images_per_second: float
-    """Training images over the training time alone."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What a trained cell leaves: numbers, and files in one folder."""
-
-    epochs: tuple[Epoch, ...]
-    best: Epoch
-    """The epoch with the best validation score; the first of equals."""
-    test_scores: dict[str, float]
-    """Scores of the best state on the test part, which nothing else has looked at."""
-    fingerprint: str
-    """Of the decoded images and their labels."""
-    folder: Path
-    """Holds `best.safetensors`, `start.safetensors`, `predictions.parquet` and `epochs.parquet`."""
 
 
 def seed_of(*parts: Any) -> int:

@@ -81,10 +81,6 @@ class Search:
             self._study.tell(number, max(scores))
         self._trials = self._study.get_trials()
 
-    def forget(self, number: int) -> None:
-        """The trial was lost with its process; it will be asked again."""
-        self._out.discard(number)
-
     def found(self) -> float | None:
         """The rate with the best validation score, of equals the first tried; None when every trial diverged."""
         finite = [trial for trial in self._ended() if trial.state == TrialState.COMPLETE]

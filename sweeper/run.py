@@ -160,17 +160,17 @@ def _run(plans: Sequence[Plan], site: Site, file: str) -> int:
     failures: list[Failure] = []
     if needed:
         _prepare([cell for each in needed for cell in each.sweep.cells], site)
-        from sweeper import tuning  # Ray takes seconds to import: not for a plan, nor for a study that is done
+        from sweeper import cluster  # Ray takes seconds to import: not for a plan, nor for a study that is done
 
         for each in needed:
             store.initialise(site, each.sweep.name)
-        address = tuning.connect()
+        address = cluster.connect()
         _CONSOLE.print(f"Ray dashboard: {address}")
         try:
             for each in needed:
                 failures += _run_sweep(each.sweep, site, {failure.cell.key for failure in failures})
         finally:
-            tuning.disconnect()
+            cluster.disconnect()
     for each in plans:
         _report(each.sweep, site)
     _CONSOLE.print(f"MLflow:        mlflow ui --backend-store-uri {site.tracking}")
@@ -182,7 +182,7 @@ def _run(plans: Sequence[Plan], site: Site, file: str) -> int:
 
 def _run_sweep(sweep: Sweep, site: Site, failed: set[str]) -> "list[Failure]":
     """Rates, cells and probes of one sweep; cells that start from others of it wait for them."""
-    from sweeper import probes, tuning
+    from sweeper import cluster, probes, tuning
 
     tags = _tags()
     failures: list[Failure] = []
@@ -205,8 +205,8 @@ def _run_sweep(sweep: Sweep, site: Site, failed: set[str]) -> "list[Failure]":
         for cell in sweep.cells:
             if cell.key in done:
                 store.register(site, sweep.register, cell.key, done[cell.key].run_id)
-    devices = tuning.devices_of(sweep)
-    probes.run_probes(sweep, done, site, slots=tuning.slots_of(devices), devices=devices)
+    devices = cluster.devices_of(sweep)
+    probes.run_probes(sweep, done, site, slots=cluster.slots_of(devices), devices=devices)
     return failures
 
 

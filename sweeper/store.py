@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
-from sweeper.cell import Cell, Epoch, Outcome, Probe, probe_key
+from sweeper.cell import Cell, Probe, probe_key
+from sweeper.outcome import Epoch, Outcome
 from sweeper.site import Site
 
 if TYPE_CHECKING:
@@ -176,12 +177,10 @@ def state_path(key: str, which: str, site: Site) -> Path:
     Raises:
         LookupError: when no finished run has this key.
     """
-    client = _client(site.tracking)
-    experiments = [each.experiment_id for each in client.search_experiments()]
-    for run in _runs_of(client, experiments, key):
-        if run.info.status == "FINISHED":
-            return artifact(site, run.info.run_id, f"{which}.safetensors")
-    raise LookupError(f"cell {key} has no finished run at {site.tracking}: run the study that declares it first")
+    run = _finished_run(site, key)
+    if run is None:
+        raise LookupError(f"cell {key} has no finished run at {site.tracking}: run the study that declares it first")
+    return artifact(site, run.info.run_id, f"{which}.safetensors")
 
 
 def registered_path(name: str, version: str, site: Site) -> Path:
@@ -222,10 +221,8 @@ def runs(site: Site, study: str) -> "list[Run]":
 
 def described(site: Site, key: str) -> Cell | None:
     """The finished cell with this key, in whichever study it ran; None when there is none."""
-    client = _client(site.tracking)
-    experiments = [each.experiment_id for each in client.search_experiments()]
-    tags = (run.data.tags for run in _runs_of(client, experiments, key) if run.info.status == "FINISHED")
-    return next((Cell.from_json(each[CELL]) for each in tags), None)
+    run = _finished_run(site, key)
+    return None if run is None else Cell.from_json(run.data.tags[CELL])
 
 
 @lru_cache
@@ -258,6 +255,12 @@ def _artifact_location(site: Site, study: str) -> str | None:
 
 def _runs_of(client: "MlflowClient", experiments: list[str], key: str) -> "list[Run]":
     return _search(client, experiments, f"tags.`{KEY}` = '{key}'")
+
+
+def _finished_run(site: Site, key: str) -> "Run | None":
+    client = _client(site.tracking)
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    return next((run for run in _runs_of(client, experiments, key) if run.info.status == "FINISHED"), None)
 
 
 def _search(client: "MlflowClient", experiments: list[str], text: str) -> "list[Run]":

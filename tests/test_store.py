@@ -10,7 +10,8 @@ import pytest
 from conftest import make_site
 
 from sweeper import store
-from sweeper.cell import Cell, Epoch, Knn, Outcome, make_cell, probe_key
+from sweeper.cell import Cell, Knn, make_cell, probe_key
+from sweeper.outcome import Epoch, Outcome
 from sweeper.site import Site
 
 CELL = make_cell(dataset="digits", model="cbr_mini")

@@ -20,11 +20,12 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sweeper import models, store, weights
-from sweeper.cell import Cell, Epoch, Outcome, seed_of
+from sweeper.cell import Cell, seed_of
 from sweeper.data.loading import Loaded, load
 from sweeper.finetune.loop import DivergedError, View, epochs, predict, prediction_table
 from sweeper.finetune.metrics import score
 from sweeper.finetune.optim import freeze_blocks
+from sweeper.outcome import Epoch, Outcome
 from sweeper.site import Site
 
 _SECONDS_BETWEEN_LOGS = 20.0

@@ -16,11 +16,12 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn import functional as F
 
-from sweeper.cell import Epoch, Recipe, seed_of
+from sweeper.cell import Recipe, seed_of
 from sweeper.data.loading import AUGMENTS, Loaded, Part, normalise
 from sweeper.finetune.metrics import score
 from sweeper.finetune.optim import make_optimizer
 from sweeper.finetune.schedules import rate_at
+from sweeper.outcome import Epoch
 
 _EVALUATION_BATCH = 256
 

@@ -11,8 +11,9 @@ import pandas as pd
 from conftest import make_site
 
 from sweeper import store
-from sweeper.cell import L2, Cell, Cka, Epoch, Knn, LrSearch, Outcome, Probe, make_cell, probe_key
+from sweeper.cell import L2, Cell, Cka, Knn, LrSearch, Probe, make_cell, probe_key
 from sweeper.grid import grid
+from sweeper.outcome import Epoch, Outcome
 from sweeper.site import Site
 
 STUDY, SOURCES, MIXED, EMPTY, TWICE = "transfer", "sources", "mixed", "empty", "twice"

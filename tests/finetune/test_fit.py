@@ -14,11 +14,12 @@ from safetensors.torch import load_file
 from torch import nn
 
 from sweeper import store
-from sweeper.cell import Cell, Outcome, Recipe, make_cell
+from sweeper.cell import Cell, Recipe, make_cell
 from sweeper.data.loading import load
 from sweeper.finetune import Devices, fit, try_rate
 from sweeper.finetune.loop import View, epochs
 from sweeper.finetune.metrics import score
+from sweeper.outcome import Outcome
 from sweeper.site import Site
 
 pytestmark = pytest.mark.ray

@@ -10,11 +10,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from sweeper import models
-from sweeper.cell import Epoch, Images, Network, Recipe
+from sweeper.cell import Images, Network, Recipe
 from sweeper.data.loading import Loaded, load, normalise
 from sweeper.finetune.loop import DivergedError, View, epochs, predict, prediction_table
 from sweeper.finetune.metrics import score
 from sweeper.finetune.optim import freeze_blocks, make_optimizer
+from sweeper.outcome import Epoch
 from sweeper.site import Site
 
 VIEW = View(mean=(0.5,) * 3, std=(0.5,) * 3, device=torch.device("cpu"))

@@ -9,8 +9,9 @@ from conftest import make_site
 from safetensors.torch import save_file
 
 from sweeper import models, store, weights
-from sweeper.cell import Epoch, Network, Outcome, Weights, make_cell
+from sweeper.cell import Network, Weights, make_cell
 from sweeper.models.classifier import Classifier
+from sweeper.outcome import Epoch, Outcome
 from sweeper.site import Site
 
 CELL = make_cell(dataset="digits", model="cbr_mini")
