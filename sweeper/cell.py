@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -111,10 +112,10 @@ class Cell:
     seed: int = 0
     """Draws the head, the random start, the order of the images and the augmentation."""
 
-    @property
+    @cached_property
     def key(self) -> str:
         """16 hex digits: sha256 of the sorted JSON of the fields that differ from their neutral value."""
-        return digest(self._telling())
+        return digest(self._telling)
 
     def row(self) -> dict[str, Any]:
         """One flat row, axis name -> value; a searched rate is spread over columns `lr_low`, `lr_high`, ..."""
@@ -129,7 +130,7 @@ class Cell:
         search = self.recipe.lr
         if not isinstance(search, LrSearch):
             raise TypeError(f"cell {self.key} has the fixed rate {search}: it belongs to no rate search")
-        return digest({axis: value for axis, value in self._telling().items() if axis not in search.share})
+        return digest({axis: value for axis, value in self._telling.items() if axis not in search.share})
 
     def replace(self, **values: Any) -> "Cell":
         """The cell with other values of some axes: `cell.replace(seed=3, lr=1e-4)`."""
@@ -160,6 +161,7 @@ class Cell:
                 yield each.name, part
         yield "seed", self
 
+    @cached_property
     def _telling(self) -> dict[str, Any]:
         """The fields that differ from their neutral value."""
         told = {}
