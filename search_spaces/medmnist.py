@@ -8,9 +8,9 @@ seeds. The official parts of MedMNIST are used; the rate of a setting is found o
 
 Test AUROC, mean ± sd (ddof 1) over three seeds; `fraction` of the training images, `depth` in blocks kept; columns are
 the sources. Commit bcc2487, torch 2.15, 4 CPU cores shared with other work: 216 + 4 cells, 288 rate trials and all
-probes in 31 minutes, 45 minutes of device time for the 216 cells. The sources reached a test accuracy of 0.71 and 0.70 on
-flower_photos and 0.999 on medical_mnist_64 (`cbr_mini`, `resnet10t`). Many of the rates found lie at the upper end of
-the range.
+probes in 31 minutes; 45 minutes of device time for the 216 cells. The sources reached a test accuracy of 0.71 and
+0.70 on flower_photos and 0.999 on medical_mnist_64 (`cbr_mini`, `resnet10t`). Many of the rates found lie at the
+upper end of the range.
 
     target          model      fraction depth  random         flower_photos  medical_mnist_64
     breastmnist     cbr_mini        0.1     2  0.715 ± 0.047  0.702 ± 0.100  0.731 ± 0.055

@@ -22,7 +22,7 @@ transfer = Sweep(
         depth=[2, 3, 4],
         fraction=[0.1, 0.5],
         seed=range(3),
-        lr=LrSearch(low=1e-4, high=1e-1, trials=4),
+        lr=LrSearch(low=1e-4, high=3e-2, trials=4),
         epochs=12,
         **common,
     ),

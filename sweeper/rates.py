@@ -100,13 +100,17 @@ class Search:
         tpe = TPESampler(seed=seed, n_startup_trials=0)
         if number >= self._first:
             return tpe
-        lr = np.geomspace(self.lr.low, self.lr.high, self._first)[number] if self._first > 1 else self._middle
         with warnings.catch_warnings(category=ExperimentalWarning, action="ignore"):
-            return PartialFixedSampler({"lr": float(np.clip(lr, self.lr.low, self.lr.high))}, tpe)
+            return PartialFixedSampler({"lr": self._spaced(number)}, tpe)
 
-    @property
-    def _middle(self) -> float:
-        return math.sqrt(self.lr.low * self.lr.high)
+    def _spaced(self, number: int) -> float:
+        """A rate of the log-spaced ones: a grid has both ends, the start of a search the middles of equal shares."""
+        if self.lr.method == "grid" and self._first > 1:
+            share = number / (self._first - 1)
+        else:
+            share = (number + 0.5) / self._first
+        rate = self.lr.low * (self.lr.high / self.lr.low) ** share
+        return float(np.clip(rate, self.lr.low, self.lr.high))  # rounding may step over an end
 
     def _hand_out(self, number: int, lr: float) -> Ask:
         self._out.add(number)

@@ -41,8 +41,8 @@ def test_the_best_rate_is_found(tmp_path: Path) -> None:
     assert 3e-4 < (search.found() or 0) < 3e-3
 
 
-def test_the_first_half_is_log_spaced_over_the_whole_range(tmp_path: Path) -> None:
-    assert tried(run(tmp_path / "r.db"))[:4] == pytest.approx([1e-5, 10**-3.6666667, 10**-2.3333333, 1e-1])
+def test_the_first_half_are_the_middles_of_equal_shares_of_the_range(tmp_path: Path) -> None:
+    assert tried(run(tmp_path / "r.db"))[:4] == pytest.approx([10**-4.5, 10**-3.5, 10**-2.5, 10**-1.5])
 
 
 @pytest.mark.parametrize("stop_after", range(8))
@@ -89,7 +89,7 @@ def test_a_single_trial_takes_the_middle(tmp_path: Path) -> None:
 
 
 def test_of_equal_scores_the_first_rate_is_taken(tmp_path: Path) -> None:
-    assert run(tmp_path / "r.db", score=lambda lr: 0.5).found() == pytest.approx(1e-5)
+    assert run(tmp_path / "r.db", score=lambda lr: 0.5).found() == pytest.approx(10**-4.5)
 
 
 def test_diverged_rates_are_never_chosen(tmp_path: Path) -> None:
