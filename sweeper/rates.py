@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import optuna
-from optuna.distributions import FloatDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, PartialFixedSampler, TPESampler
 from optuna.storages import RDBStorage
@@ -59,14 +58,13 @@ class Search:
         """The next rate to try; None while it depends on trials that still run, or when all were asked."""
         for trial in self._trials:  # of an interrupted run: the same rate again
             if trial.state == TrialState.RUNNING and trial.number not in self._out:
-                return self._hand_out(trial.number, trial.params["lr"])
+                return self._hand_out(trial.number)
         number = len(self._trials)
         if number >= self.lr.trials or (number >= self._first and len(self._ended()) < number):
             return None
-        self._study.sampler = self._sampler(number)
-        trial = self._study.ask({"lr": FloatDistribution(self.lr.low, self.lr.high, log=True)})
+        self._study.ask()
         self._trials = self._study.get_trials()
-        return self._hand_out(trial.number, trial.params["lr"])
+        return self._hand_out(number)
 
     def tell(self, number: int, scores: Sequence[float], diverged: str | None) -> None:
         """Records what a trial came to: its validation scores per epoch, or where it diverged."""
@@ -112,13 +110,17 @@ class Search:
         rate = self.lr.low * (self.lr.high / self.lr.low) ** share
         return float(np.clip(rate, self.lr.low, self.lr.high))  # rounding may step over an end
 
-    def _hand_out(self, number: int, lr: float) -> Ask:
+    def _hand_out(self, number: int) -> Ask:
         self._out.add(number)
+        self._study.sampler = self._sampler(number)
+        trial = optuna.Trial(self._study, self._trials[number]._trial_id)
+        lr = trial.suggest_float("lr", self.lr.low, self.lr.high, log=True)  # what was drawn before stays
+        self._trials = self._study.get_trials()
         cell = min(self.cells, key=self._place)
         if self.lr.epochs is not None:
             cell = cell.replace(epochs=self.lr.epochs)
         floor = self._floor() if number >= self._first else ()
-        return Ask(setting=self.setting, number=number, cell=cell, lr=float(lr), floor=floor)
+        return Ask(setting=self.setting, number=number, cell=cell, lr=lr, floor=floor)
 
     def _place(self, cell: Cell) -> list[tuple[bool, float, str]]:
         """Orders the cells of a setting by the shared axes: the search runs on the first, whatever the file's order."""

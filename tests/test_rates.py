@@ -54,6 +54,18 @@ def test_an_interrupted_search_tries_the_same_rates(tmp_path: Path, stop_after: 
     assert resumed.found() == whole.found()
 
 
+def test_a_trial_killed_before_its_rate_was_written_gets_the_same_rate(tmp_path: Path) -> None:
+    for stop_after in (1, 5):
+        whole, cut = tmp_path / f"whole{stop_after}.db", tmp_path / f"cut{stop_after}.db"
+        search = searches([CELL], cut)[0]
+        for _ in range(stop_after):
+            ask = search.ask()
+            assert ask is not None
+            search.tell(ask.number, [peak(ask.lr) / 2, peak(ask.lr)], None)
+        search._study.ask()  # a trial without a rate
+        assert tried(run(cut)) == tried(run(whole))
+
+
 def test_a_finished_search_asks_nothing(tmp_path: Path) -> None:
     run(tmp_path / "r.db")
     assert searches([CELL], tmp_path / "r.db")[0].ask() is None
