@@ -17,7 +17,7 @@ from sweeper.finetune import Devices
 from sweeper.finetune.metrics import score
 from sweeper.grid import Sweep
 from sweeper.live import shown
-from sweeper.probes.cka import cka
+from sweeper.probes.cka import cka as linear_cka  # `probes.cka` stays the module
 from sweeper.probes.distance import l2_by_block
 from sweeper.probes.knn import knn_scores
 from sweeper.site import Site
@@ -104,7 +104,7 @@ def _rows(probe: Probe, subject: _Subject, features: Features, data: Loaded, sit
     match probe:
         case Cka():
             pairs = zip(features["best", probe.part], features["start", probe.part], strict=True)
-            values: Iterable[dict[str, float]] = ({"cka": cka(after, before)} for after, before in pairs)
+            values: Iterable[dict[str, float]] = ({"cka": linear_cka(after, before)} for after, before in pairs)
         case Knn():
             pairs = zip(features["best", "train"], features["best", probe.part], strict=True)
             values = (_knn(probe, bank, queries, data) for bank, queries in pairs)
