@@ -99,6 +99,8 @@ class Recipe:
     """How many blocks, from the first, are not trained (their batch-norm statistics stay fixed as well)."""
     patience: int | None = None
     """Epochs without a better validation score after which training stops; None never stops early."""
+    amp: Literal["off", "bf16"] = "off"
+    """`bf16`: forward passes compute in bfloat16, in training and in evaluation; weights and scores stay float32."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -191,6 +191,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "warmup": _FROM_ZERO,
     "frozen": _whole(0),
     "patience": _or_none(_whole(1)),
+    "amp": _one_of("off", "bf16"),
     "seed": _whole(0),
 }
 

@@ -69,7 +69,7 @@ def test_every_axis_changes_the_key() -> None:
     base = make_cell(**FULL)
     other = dict(dataset="x", fold=1, fraction=0.2, size=97, augment="shift", model="resnet18", depth=8, grain="block")
     other |= dict(source="random", blocks=3, rest="random", lr=1e-3, epochs=31, batch_size=33, optimizer="adam")
-    other |= dict(weight_decay=0.0, schedule="constant", warmup=0.5, frozen=1, patience=6, seed=8)
+    other |= dict(weight_decay=0.0, schedule="constant", warmup=0.5, frozen=1, patience=6, seed=8, amp="bf16")
     assert other.keys() == AXES.keys()
     keys = {base.replace(**{axis: value}).key for axis, value in other.items()}
     assert len(keys | {base.key}) == len(other) + 1

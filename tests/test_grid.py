@@ -77,6 +77,7 @@ def test_all_mistakes_come_in_one_message_with_their_counts() -> None:
         ("optimizer", "adm"),
         ("warmup", -1),
         ("patience", 0),
+        ("amp", "fp16"),
         ("seed", -1),
         ("dataset", ""),
     ],

@@ -23,8 +23,11 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, before any softmax or sigmoid."""
-        features = self.backbone(images)  # (images, width, height, width)
-        return self.head(features.mean(dim=(2, 3)))  # (images, classes)
+        return self.head(self.features(images))  # (images, classes)
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the head takes: the backbone's output, its mean over the image plane, (images, width)."""
+        return self.backbone(images).mean(dim=(2, 3))
 
 
 def build(network: Network, *, classes: int, channels: int = 3) -> Classifier:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from sweeper.cell import Images
 from sweeper.data import AUGMENT_NAMES, DATASETS
 from sweeper.data.cache import cached
-from sweeper.data.loading import AUGMENTS, load, normalise
+from sweeper.data.loading import AUGMENTS, hold, load, move, normalise
 from sweeper.site import Site
 
 DIGITS = Images(dataset="digits", fold=1, size=8)
@@ -69,6 +69,33 @@ def test_grey_is_repeated_to_three_channels(digits: Site) -> None:
     assert images.shape == (5, 3, 8, 8)
     assert images.dtype == torch.uint8
     assert (images == images[:, :1]).all()
+
+
+def test_images_lie_in_memory_as_channels_last(digits: Site) -> None:
+    assert load(DIGITS, digits).val.tensor(np.arange(5)).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_on_a_cpu_a_part_stays_as_it_is(digits: Site) -> None:
+    train = load(DIGITS, digits).train
+    assert hold(train, torch.device("cpu")) is train
+
+
+@pytest.mark.gpu
+def test_a_part_held_on_a_gpu_gives_the_same_images(digits: Site) -> None:
+    train = load(DIGITS, digits).train
+    held = hold(train, torch.device("cuda"))
+    found = held.tensor(np.array([5, 2, 9]))
+    assert held is not train
+    assert found.is_cuda
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(found.cpu(), train.tensor(np.array([5, 2, 9])))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", AUGMENT_NAMES)
+def test_a_gpu_changes_images_as_the_processor_does(name: str) -> None:
+    there = AUGMENTS[name](move(_images(), torch.device("cuda")), _generator())
+    assert torch.equal(there.cpu(), AUGMENTS[name](_images(), _generator()))
 
 
 def test_colours_keep_their_channels(site: Site) -> None:
@@ -166,6 +193,19 @@ def test_a_flip_mirrors_an_image_exactly_or_leaves_it() -> None:
         assert torch.equal(after, before) or torch.equal(after, mirrored)
 
 
+def test_images_are_flipped_where_the_generators_next_numbers_are_below_one_half() -> None:
+    images = _images()
+    flipped = (AUGMENTS["flip"](images, _generator()) != images).flatten(1).any(dim=1)
+    assert torch.equal(flipped, torch.rand(len(images), generator=_generator()) < 0.5)
+
+
+def test_images_are_shifted_as_far_as_the_generators_next_numbers_say() -> None:
+    images, draws = _images(), _generator()
+    tops, lefts = (torch.randint(5, (len(images),), generator=draws).tolist() for _ in range(2))
+    for before, after, top, left in zip(images, AUGMENTS["shift"](images, _generator()), tops, lefts, strict=True):
+        assert torch.equal(after, _shifts(before, 2)[2 - top, 2 - left])
+
+
 def test_half_of_the_images_are_flipped() -> None:
     images = _images(4000, height=2, width=2)
     flipped = (AUGMENTS["flip"](images, _generator()) != images).flatten(1).any(dim=1)
@@ -209,9 +249,13 @@ def test_flip_shift_is_a_shift_of_the_image_or_of_its_mirror_image() -> None:
         assert any(torch.equal(after, choice) for choice in choices)
 
 
-def test_normalise_is_torchvisions_own() -> None:
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_normalise_is_torchvisions_own(layout: torch.memory_format) -> None:
     from torchvision.transforms.v2 import functional as vision
 
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    expected = vision.normalize(vision.to_dtype(_images(), torch.float32, scale=True), list(mean), list(std))
-    torch.testing.assert_close(normalise(_images(), mean, std), expected, rtol=1e-5, atol=1e-6)
+    images = _images(height=20, width=12)
+    expected = vision.normalize(vision.to_dtype(images, torch.float32, scale=True), list(mean), list(std))
+    found = normalise(images.contiguous(memory_format=layout), mean, std)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    assert found.is_contiguous(memory_format=layout)
