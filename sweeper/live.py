@@ -5,10 +5,10 @@ It only counts what it is told; nothing is decided here.
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
@@ -37,6 +37,11 @@ class Progress:
         self.failed += failed
         self.done += not failed
         self.note = note or self.note
+        self._say()
+
+    def back(self) -> None:
+        """One that was running is to be begun again."""
+        self.running -= 1
         self._say()
 
     def seconds_left(self) -> float | None:
@@ -70,16 +75,18 @@ class Progress:
 
 
 @contextmanager
-def shown(title: str, total: int) -> Iterator[Progress]:
-    """A stage's progress, shown while the block runs."""
+def shown(stages: Mapping[str, int]) -> Iterator[tuple[Progress, ...]]:
+    """The progress of stages (title -> how many jobs), shown while the block runs; empty ones are left out."""
     console = Console(file=sys.stdout, markup=False, highlight=False, soft_wrap=True)
-    progress = Progress(title, total, console)
+    progress = tuple(Progress(title, total, console) for title, total in stages.items())
+    seen = [each for each in progress if each.total]
     if not console.is_terminal:
         yield progress
     else:
-        with Live(progress, console=console, refresh_per_second=4):
+        with Live(Group(*seen), console=console, refresh_per_second=4):
             yield progress
-    console.print(f"{title}: {progress.done} done, {progress.failed} failed")
+    for each in seen:
+        console.print(f"{each.title}: {each.done} done, {each.failed} failed")
 
 
 def as_time(seconds: float | None) -> str:

@@ -3,8 +3,18 @@
 Values only; `finetune` makes them and `store` records them.
 """
 
+import dataclasses
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any, Literal
+
+from sweeper.cell import Cell
+
+Fault = Literal["own", "memory", "system", "storage"]
+"""Why a cell failed: by itself (NaN, bad data), by the device's memory, by a process that died, by a full disk."""
+ATTEMPTS = 3
+"""How often a cell is begun at most when the machine under it fails."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,14 +37,37 @@ class Epoch:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a trained cell leaves: numbers, and files in one folder."""
+    """What a trained cell is known by; the files beside it hold its states and predictions."""
 
+    cell: Cell
+    lr: float
+    """The rate it was trained at."""
     epochs: tuple[Epoch, ...]
-    best: Epoch
-    """The epoch with the best validation score; the first of equals."""
+    best: int
+    """Number of the epoch with the best validation score; the first of equals."""
     test_scores: dict[str, float]
     """Scores of the best state on the test part, which nothing else has looked at."""
     fingerprint: str
     """Of the decoded images and their labels."""
-    folder: Path
-    """Holds `best.safetensors`, `start.safetensors`, `predictions.parquet` and `epochs.parquet`."""
+    seconds: float
+    """Training, validation and test, over all attempts; start-up and files left out."""
+    parts: int
+    """Micro-batches that each batch was cut into: 2 after the device's memory was too small, else 1."""
+    tags: Mapping[str, str]
+    """Commit and versions that made it."""
+
+    @property
+    def best_epoch(self) -> Epoch:
+        return self.epochs[self.best - 1]
+
+    def to_json(self) -> str:
+        """JSON that `from_json` reads back to an equal outcome."""
+        plain = dataclasses.asdict(dataclasses.replace(self, tags=dict(self.tags)))
+        return json.dumps(plain | {"cell": self.cell.to_json()}, indent=1)
+
+    @staticmethod
+    def from_json(text: str) -> "Outcome":
+        """The outcome that `to_json` wrote."""
+        plain: dict[str, Any] = json.loads(text)
+        epochs = tuple(Epoch(**each) for each in plain.pop("epochs"))
+        return Outcome(cell=Cell.from_json(plain.pop("cell")), epochs=epochs, **plain)

@@ -8,6 +8,7 @@ import math
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ class Ask:
 
 
 class Search:
-    """The search of one setting; `cells` are those that wait for its rate."""
+    """The search of one setting; `cells` are those that use its rate."""
 
     def __init__(self, setting: str, cells: Sequence[Cell], storage: RDBStorage) -> None:
         self.setting, self.cells = setting, cells
@@ -116,17 +117,11 @@ class Search:
         trial = optuna.Trial(self._study, self._trials[number]._trial_id)
         lr = trial.suggest_float("lr", self.lr.low, self.lr.high, log=True)  # what was drawn before stays
         self._trials = self._study.get_trials()
-        cell = min(self.cells, key=self._place)
+        cell = _first(self.cells)
         if self.lr.epochs is not None:
             cell = cell.replace(epochs=self.lr.epochs)
         floor = self._floor() if number >= self._first else ()
         return Ask(setting=self.setting, number=number, cell=cell, lr=lr, floor=floor)
-
-    def _place(self, cell: Cell) -> list[tuple[bool, float, str]]:
-        """Orders the cells of a setting by the shared axes: the search runs on the first, whatever the file's order."""
-        row = cell.row()
-        values = [row[axis] for axis in self.lr.share]
-        return [(value is not None, value if isinstance(value, int | float) else 0.0, str(value)) for value in values]
 
     def _floor(self) -> tuple[float, ...]:
         curves = [
@@ -139,13 +134,44 @@ class Search:
         return tuple(np.median(padded, axis=0).tolist()) if len(padded) >= 3 else ()
 
 
-def searches(cells: Iterable[Cell], path: Path) -> list[Search]:
-    """One search per setting among `cells`, kept in the SQLite file at `path`, which this process alone writes."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    storage = RDBStorage(f"sqlite:///{path}")
-    groups: dict[str, list[Cell]] = {}
-    for cell in cells:
-        if isinstance(cell.recipe.lr, LrSearch):
-            groups.setdefault(cell.setting(), []).append(cell)
-    return [Search(setting, group, storage) for setting, group in groups.items()]
+class Searches:
+    """The searches of a study, in the SQLite file at `path`, which one process at a time writes."""
+
+    def __init__(self, cells: Iterable[Cell], path: Path) -> None:
+        """
+        Args:
+            cells: all of the study, so that a search does not depend on which of them are left.
+        """
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._path = path
+        self._cells: dict[str, list[Cell]] = {}
+        self._firsts: dict[str, Cell] = {}
+        for cell in cells:
+            if isinstance(cell.recipe.lr, LrSearch):
+                self._cells.setdefault(cell.setting(), []).append(cell)
+
+    def first(self, setting: str) -> Cell:
+        """The cell that the search of a setting runs on."""
+        if setting not in self._firsts:
+            self._firsts[setting] = _first(self._cells[setting])
+        return self._firsts[setting]
+
+    def open(self, setting: str) -> Search:
+        """The search of one setting, with what is known of it."""
+        return Search(setting, self._cells[setting], self._storage)
+
+    @cached_property
+    def _storage(self) -> RDBStorage:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        return RDBStorage(f"sqlite:///{self._path}")
+
+
+def _first(cells: Sequence[Cell]) -> Cell:
+    """The first cell of a setting over the shared axes, whatever the file's order."""
+
+    def place(cell: Cell) -> list[tuple[bool, float, str]]:
+        row = cell.row()
+        values = [row[axis] for axis in cell.recipe.lr.share] if isinstance(cell.recipe.lr, LrSearch) else []
+        return [(value is not None, value if isinstance(value, int | float) else 0.0, str(value)) for value in values]
+
+    return min(cells, key=place)

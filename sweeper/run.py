@@ -8,43 +8,28 @@ import argparse
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table
 
-from sweeper import data, models, store, weights
-from sweeper.cell import Cell, Images, LrSearch, Network, Weights, probe_key
+from sweeper import data, ledger, models, store, weights
+from sweeper.cell import Cell, Images, Network, Weights
 from sweeper.grid import StudyError, Sweep, check, load, nearest, source_key
-from sweeper.live import as_time
+from sweeper.live import shown
+from sweeper.plan import AGAIN, Plan, as_table, attempts, known_costs, plan
 from sweeper.site import Site
+from sweeper.work import MANIFEST, take_over
 
 if TYPE_CHECKING:
-    from sweeper.tuning import Failure
+    from sweeper.jobs import Failure, Spent
+    from sweeper.recording import Recorder
 
 _CONSOLE = Console(markup=False, highlight=False, soft_wrap=True)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What is left of one sweep."""
-
-    sweep: Sweep
-    left: tuple[Cell, ...]
-    searches: int
-    """Settings among the cells left whose rate is a search."""
-    trials: int
-    """Rate trials of those searches, if none of them has begun."""
-    probes: int
-    """Probe runs that the finished cells still lack."""
-    seconds: float | None
-    """Device time of the cells left, from those recorded; None before the first of the study is finished."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,6 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m sweeper.run", description="Runs a study file.")
     parser.add_argument("file", help="a search space, such as search_spaces/quickstart.py")
     parser.add_argument("--plan", action="store_true", help="say what is left to do, and do nothing")
+    parser.add_argument(
+        "--again",
+        choices=AGAIN,
+        nargs="+",
+        default=(),
+        help="also run cells that failed by their own fault, or finished cells whose images have changed since",
+    )
     options = parser.parse_args(arguments)
     site = Site.from_environment()
     try:
@@ -61,39 +53,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StudyError as mistakes:
         print(f"{options.file}:\n{mistakes}", file=sys.stderr)
         return 2
-    plans = [plan(sweep, site) for sweep in sweeps]
-    _CONSOLE.print(_as_table(plans))
+    plans = [plan(sweep, site, options.again) for sweep in sweeps]
+    _say(plans)
     if options.plan:
         return 0
     try:
-        return _run(plans, site, options.file)
+        return _run(plans, site, options.file, options.again)
     except KeyboardInterrupt:
         print(
             f"\nInterrupted. What is finished is kept; go on with: python -m sweeper.run {options.file}",
             file=sys.stderr,
         )
         return 130
-    except (OSError, ValueError, LookupError) as error:
+    except (OSError, ValueError, LookupError, RuntimeError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
-
-
-def plan(sweep: Sweep, site: Site) -> Plan:
-    """What the store says is left of a sweep."""
-    done = store.finished(site, sweep.name)
-    left = tuple(cell for cell in sweep.cells if cell.key not in done)
-    searched = {cell.setting(): cell.recipe.lr for cell in left if isinstance(cell.recipe.lr, LrSearch)}
-    wanted = {probe_key(probe) for probe in sweep.probes}
-    lacking = sum(len(wanted - done[cell.key].probes) for cell in sweep.cells if cell.key in done)
-    known = [done[cell.key].seconds for cell in sweep.cells if cell.key in done]
-    return Plan(
-        sweep=sweep,
-        left=left,
-        searches=len(searched),
-        trials=sum(search.trials for search in searched.values()),
-        probes=lacking + len(wanted) * len(left),
-        seconds=fmean(known) * len(left) if known else None,
-    )
 
 
 def problems(cell: Cell) -> Iterator[str]:
@@ -155,59 +129,123 @@ def _source_problems(cell: Cell, source: Cell) -> Iterator[str]:
         )
 
 
-def _run(plans: Sequence[Plan], site: Site, file: str) -> int:
-    needed = [each for each in plans if each.left or each.probes]
+def _run(plans: Sequence[Plan], site: Site, file: str, again: Collection[str]) -> int:
     failures: list[Failure] = []
+    needed = [each.sweep for each in plans if each.left or each.probes or _unrecorded(each.sweep, site)]
     if needed:
-        _prepare([cell for each in needed for cell in each.sweep.cells], site)
+        _prepare([cell for sweep in needed for cell in sweep.cells], site)
         from sweeper import cluster  # Ray takes seconds to import: not for a plan, nor for a study that is done
 
-        for each in needed:
-            store.initialise(site, each.sweep.name)
-        address = cluster.connect()
-        _CONSOLE.print(f"Ray dashboard: {address}")
+        for sweep in needed:
+            store.initialise(site, sweep.name)
+        _CONSOLE.print(f"Ray dashboard: {cluster.connect()}")
         try:
-            for each in needed:
-                failures += _run_sweep(each.sweep, site, {failure.cell.key for failure in failures})
+            for sweep in needed:
+                failures += _run_sweep(sweep, site, again, {failure.cell.key for failure in failures})
         finally:
             cluster.disconnect()
     for each in plans:
         _report(each.sweep, site)
     _CONSOLE.print(f"MLflow:        mlflow ui --backend-store-uri {site.tracking}")
-    if not failures:
-        return 0
-    _say_failures(failures, file)
-    return 3
+    known = {failure.cell.key for failure in failures}
+    left = [cell for each in plans for cell in plan(each.sweep, site).failed if cell.key not in known]
+    _say_failures(failures, left, file)
+    return 3 if failures or left else 0
 
 
-def _run_sweep(sweep: Sweep, site: Site, failed: set[str]) -> "list[Failure]":
-    """Rates, cells and probes of one sweep; cells that start from others of it wait for them."""
-    from sweeper import cluster, probes, tuning
+def _run_sweep(sweep: Sweep, site: Site, again: Collection[str], lost: set[str]) -> "list[Failure]":
+    """Rates, cells and probes of one sweep, for which this driver alone has the lease.
 
-    tags = _tags()
-    failures: list[Failure] = []
-    while True:
-        done = store.finished(site, sweep.name)
-        lost = failed | {failure.cell.key for failure in failures}
-        pending = [cell for cell in sweep.cells if cell.key not in done and cell.key not in lost]
-        if not pending:
-            break
-        orphans = [cell for cell in pending if source_key(cell) in lost]
-        failures += [
-            tuning.Failure(cell=cell, error=f"its source, cell {source_key(cell)}, failed") for cell in orphans
-        ]
-        waiting_for = {cell.key for cell in pending}
-        ready = [cell for cell in pending if source_key(cell) not in waiting_for | lost]
-        rates, without = tuning.find_rates(sweep, ready, site)
-        failures += without
-        failures += tuning.run_cells(sweep, [cell for cell in ready if cell.key in rates], rates, site, tags)
-    if sweep.register:
-        for cell in sweep.cells:
-            if cell.key in done:
-                store.register(site, sweep.register, cell.key, done[cell.key].run_id)
+    Args:
+        lost: cells of earlier sweeps that failed, whose heirs are given up.
+    """
+    from sweeper import cluster, probes
+    from sweeper.lease import acquire
+    from sweeper.recording import Recorder
+
     devices = cluster.devices_of(sweep)
-    probes.run_probes(sweep, done, site, slots=cluster.slots_of(devices), devices=devices)
+    with acquire(site.study(sweep.name), say=_CONSOLE.print) as lease:
+        work = take_over(site.study(sweep.name), lease.token)
+        store.drop_unfinished(site, sweep.name)
+        with Recorder(site, sweep.name, work, lease.check) as recorder:
+            recorder.flush()
+            now = plan(sweep, site, again)
+            _refuse_stale(now, again)
+            for cell in set(now.left) & set(now.stale):
+                store.forget(site, now.records.finished[cell.key].run_id)
+            failures = _train(now, site, again, lost, recorder, lease.check, work) if now.left else []
+        done = ledger.read(site, sweep.name).finished
+        if sweep.register:
+            for cell in sweep.cells:
+                if cell.key in done:
+                    store.register(site, sweep.register, cell.key, done[cell.key].run_id)
+        probes.run_probes(
+            sweep, done, site, slots=cluster.slots_of(devices), devices=devices, work=work, check_lease=lease.check
+        )
     return failures
+
+
+def _train(
+    now: Plan,
+    site: Site,
+    again: Collection[str],
+    lost: set[str],
+    recorder: "Recorder",
+    check_lease: Callable[[], None],
+    work: Path,
+) -> "list[Failure]":
+    """Finds the rates of a sweep's cells and trains them; those that failed come back."""
+    from sweeper import cluster, tuning
+    from sweeper.jobs import Jobs, Orders
+    from sweeper.rates import Searches
+
+    sweep = now.sweep
+    devices = cluster.devices_of(sweep)
+    slots = cluster.slots_of(devices)
+    titles = {f"{sweep.name}: rate trials": now.trials, f"{sweep.name}: cells": len(now.left)}
+    began = time.monotonic()
+    with shown(titles) as (trials, cells):
+        jobs = Jobs(
+            now.left,
+            Orders(study=sweep.name, site=site, work=work, devices=devices, tags=_tags()),
+            searches=Searches(sweep.cells, site.study(sweep.name) / "rates.db"),
+            recorder=recorder,
+            costs=known_costs(now.records),
+            slots=slots,
+            attempts=attempts(now.records, again),
+            lost=lost | {cell.key for cell in now.failed},
+            progress=(trials, cells),
+            check_lease=check_lease,
+        )
+        tuning.run_jobs(jobs, devices, slots, work)
+        recorder.flush()
+    if jobs.stopped:
+        raise jobs.stopped
+    _CONSOLE.print(f"{sweep.name}: {_overhead(jobs.spent, time.monotonic() - began, slots)}")
+    return jobs.failures
+
+
+def _overhead(spent: "Spent", wall: float, slots: int) -> str:
+    """Where the time went, in a sentence: what was not training or evaluation is overhead."""
+    count = spent.cells + spent.trials
+    rest = (wall * slots - spent.seconds) / max(count, 1)
+    return (
+        f"{spent.cells} cells and {spent.trials} rate trials in {wall:.1f} s on {slots} slots, "
+        f"{spent.seconds:.1f} s of training and evaluation; overhead {rest:.2f} s each"
+    )
+
+
+def _unrecorded(sweep: Sweep, site: Site) -> bool:
+    """Whether trained cells still wait on disk to be recorded."""
+    return any(site.study(sweep.name).glob(f"work-*/*/{MANIFEST}"))
+
+
+def _refuse_stale(now: Plan, again: Collection[str]) -> None:
+    if now.stale and "stale" not in again:
+        raise ValueError(
+            f"study '{now.sweep.name}': {now.changes[0]}; put the images back, name the study anew, "
+            "or train these cells again with --again stale"
+        )
 
 
 def _prepare(cells: Sequence[Cell], site: Site) -> None:
@@ -228,7 +266,7 @@ def _report(sweep: Sweep, site: Site) -> None:
     """Prints a study's table and writes its table and figure."""
     from analysis.report import report
 
-    if not store.finished(site, sweep.name):
+    if not ledger.read(site, sweep.name).finished:
         return
     found = report(sweep.name, site.study(sweep.name), site)
     _CONSOLE.print(f"\n{sweep.name}\n{found.text}")
@@ -236,11 +274,25 @@ def _report(sweep: Sweep, site: Site) -> None:
         _CONSOLE.print(f"  {path}")
 
 
-def _say_failures(failures: "Sequence[Failure]", file: str) -> None:
-    print(f"\n{len(failures)} cells failed:", file=sys.stderr)
+def _say(plans: Sequence[Plan]) -> None:
+    _CONSOLE.print(as_table(plans))
+    for each in plans:
+        for change in each.changes:
+            _CONSOLE.print(f"{each.sweep.name}: {change}")
+
+
+def _say_failures(failures: "Sequence[Failure]", left: Sequence[Cell], file: str) -> None:
+    if failures:
+        print(f"\n{len(failures)} cells failed:", file=sys.stderr)
     for failure in failures:
         print(f"  {failure.cell.title()}: {failure.error.strip().splitlines()[-1]}", file=sys.stderr)
-    print(f"Tracebacks stand in MLflow. To try them again: python -m sweeper.run {file}", file=sys.stderr)
+    if left:
+        print(f"\n{len(left)} cells failed before and were not run again.", file=sys.stderr)
+    if failures or left:
+        print(
+            f"Tracebacks stand in MLflow. To try them again: python -m sweeper.run {file} --again failed",
+            file=sys.stderr,
+        )
 
 
 def _tags() -> dict[str, str]:
@@ -252,18 +304,6 @@ def _tags() -> dict[str, str]:
     commit = (head.stdout.strip() or "unknown") + ("+changes" if changed.stdout.strip() else "")
     packages = ("sweeper", "torch", "torchvision", "timm", "ray", "optuna", "mlflow", "numpy")
     return {"sweeper.commit": commit} | {f"sweeper.version.{name}": version(name) for name in packages}
-
-
-def _as_table(plans: Sequence[Plan]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in ("study", "cells", "done", "left", "searches", "trials", "probes", "device time"):
-        table.add_column(name, justify="left" if name == "study" else "right", no_wrap=True)
-    for each in plans:
-        total, left = len(each.sweep.cells), len(each.left)
-        numbers = (total, total - left, left, each.searches, each.trials, each.probes)
-        seconds = as_time(each.seconds) if left else "0:00"
-        table.add_row(each.sweep.name, *map(str, numbers), seconds)
-    return table
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import platformdirs
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """Four places; every worker of a cluster must see the same ones."""
+    """Four places and one limit; every worker of a cluster must see the same ones."""
 
     data: Path
     """Image sets in their own on-disk form: `SWEEPER_DATA`."""
@@ -23,6 +23,9 @@ class Site:
     """Results, states and searches; keep it: `SWEEPER_STORAGE`."""
     tracking: str
     """MLflow's tracking URI: `MLFLOW_TRACKING_URI`, or a SQLite file in `storage`."""
+
+    patience: float = 600.0
+    """Seconds that MLflow may be away before a study stops: `SWEEPER_PATIENCE`."""
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -34,6 +37,7 @@ class Site:
             cache=_path("SWEEPER_CACHE", platformdirs.user_cache_path("sweeper")),
             storage=storage,
             tracking=os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage / 'mlflow.db'}",
+            patience=float(os.environ.get("SWEEPER_PATIENCE") or 600),
         )
 
     def study(self, name: str) -> Path:

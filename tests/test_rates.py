@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sweeper.cell import Cell, LrSearch, make_cell
-from sweeper.rates import Ask, Search, searches
+from sweeper.rates import Ask, Search, Searches
 
 SEARCH = LrSearch(low=1e-5, high=1e-1, trials=8)
 CELL = make_cell(dataset="digits", model="cbr_mini", lr=SEARCH)
@@ -20,7 +20,7 @@ def peak(lr: float) -> float:
 
 def run(path: Path, stop_after: int = 10**6, *, cell: Cell = CELL, score: Callable[[float], float] = peak) -> Search:
     """Runs a search one trial at a time, and walks away in the middle of trial `stop_after`."""
-    search = searches([cell], path)[0]
+    search = Searches([cell], path).open(cell.setting())
     for _ in range(stop_after):
         ask = search.ask()
         if ask is None:
@@ -57,7 +57,7 @@ def test_an_interrupted_search_tries_the_same_rates(tmp_path: Path, stop_after: 
 def test_a_trial_killed_before_its_rate_was_written_gets_the_same_rate(tmp_path: Path) -> None:
     for stop_after in (1, 5):
         whole, cut = tmp_path / f"whole{stop_after}.db", tmp_path / f"cut{stop_after}.db"
-        search = searches([CELL], cut)[0]
+        search = Searches([CELL], cut).open(CELL.setting())
         for _ in range(stop_after):
             ask = search.ask()
             assert ask is not None
@@ -68,13 +68,13 @@ def test_a_trial_killed_before_its_rate_was_written_gets_the_same_rate(tmp_path:
 
 def test_a_finished_search_asks_nothing(tmp_path: Path) -> None:
     run(tmp_path / "r.db")
-    assert searches([CELL], tmp_path / "r.db")[0].ask() is None
+    assert Searches([CELL], tmp_path / "r.db").open(CELL.setting()).ask() is None
 
 
 def test_the_order_in_which_trials_end_does_not_matter(tmp_path: Path) -> None:
     found = []
     for name, order in (("a.db", 1), ("b.db", -1)):
-        search = searches([CELL], tmp_path / name)[0]
+        search = Searches([CELL], tmp_path / name).open(CELL.setting())
         first: list[Ask] = []
         while ask := search.ask():
             first.append(ask)
@@ -105,14 +105,14 @@ def test_of_equal_scores_the_first_rate_is_taken(tmp_path: Path) -> None:
 
 
 def test_diverged_rates_are_never_chosen(tmp_path: Path) -> None:
-    search = searches([CELL], tmp_path / "r.db")[0]
+    search = Searches([CELL], tmp_path / "r.db").open(CELL.setting())
     while ask := search.ask():
         search.tell(ask.number, [1.0] if ask.lr > 1e-3 else [0.1], "nan" if ask.lr > 1e-3 else None)
     assert (search.found() or 1) <= 1e-3
 
 
 def test_a_search_in_which_every_trial_diverged_has_no_rate(tmp_path: Path) -> None:
-    search = searches([CELL], tmp_path / "r.db")[0]
+    search = Searches([CELL], tmp_path / "r.db").open(CELL.setting())
     while ask := search.ask():
         search.tell(ask.number, [], "nan")
     assert search.left == 0
@@ -120,7 +120,7 @@ def test_a_search_in_which_every_trial_diverged_has_no_rate(tmp_path: Path) -> N
 
 
 def test_later_trials_are_held_to_the_median_of_the_finished_ones_of_their_setting(tmp_path: Path) -> None:
-    search = searches([CELL], tmp_path / "r.db")[0]
+    search = Searches([CELL], tmp_path / "r.db").open(CELL.setting())
     curves = [[0.2, 0.1, 0.6], [0.4, 0.5, 0.5], [0.3, 0.7, 0.2], [0.1, 0.1, 0.1]]
     for number, curve in enumerate(curves):
         ask = search.ask()
@@ -135,15 +135,14 @@ def test_later_trials_are_held_to_the_median_of_the_finished_ones_of_their_setti
 def test_a_setting_is_searched_on_its_first_cell_whatever_the_order_of_the_file(tmp_path: Path) -> None:
     cells = [CELL.replace(seed=seed, fold=fold) for seed in (2, 0, 1) for fold in (3, 1, 2)]
     for name, order in (("a.db", 1), ("b.db", -1)):
-        found = searches(cells[::order], tmp_path / name)
-        assert len(found) == 1
-        ask = found[0].ask()
+        assert len({cell.setting() for cell in cells}) == 1
+        ask = Searches(cells[::order], tmp_path / name).open(cells[0].setting()).ask()
         assert ask is not None
         assert (ask.cell.seed, ask.cell.images.fold) == (0, 1)
 
 
 def test_a_search_may_train_shorter_than_the_cells(tmp_path: Path) -> None:
     cell = CELL.replace(lr=LrSearch(low=1e-5, high=1e-2, epochs=2), epochs=50)
-    ask = searches([cell], tmp_path / "r.db")[0].ask()
+    ask = Searches([cell], tmp_path / "r.db").open(cell.setting()).ask()
     assert ask is not None
     assert ask.cell.recipe.epochs == 2

@@ -15,7 +15,7 @@ from conftest import make_site
 from PIL import Image
 
 from analysis import frames
-from sweeper import store
+from sweeper import ledger, store
 from sweeper.run import main
 from sweeper.site import Site
 
@@ -159,7 +159,7 @@ def test_a_study_that_was_stopped_ends_with_the_same_table(
     here = place(tmp_path, STUDY)
     process = here.start()
     deadline = time.monotonic() + 300
-    while len(store.finished(here.site, "second")) < 2 and process.poll() is None:
+    while len(ledger.read(here.site, "second").finished) < 2 and process.poll() is None:
         assert time.monotonic() < deadline, "no cell was finished"
         time.sleep(0.05)
     process.send_signal(way)
@@ -167,7 +167,7 @@ def test_a_study_that_was_stopped_ends_with_the_same_table(
     if way == signal.SIGINT:
         assert process.returncode == 130, out + err
         assert "go on with: python -m sweeper.run" in err
-    assert len(store.finished(here.site, "second")) < 8
+    assert len(ledger.read(here.site, "second").finished) < 8
     code, out, err = here.run()
     assert code == 0, out + err
     pd.testing.assert_frame_equal(numbers(here.site), numbers(finished[0].site), check_exact=True)

@@ -3,15 +3,19 @@
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import recorded
 from conftest import make_site
+from mlflow.exceptions import MlflowException
 
-from sweeper import store
+from sweeper import ledger, store
 from sweeper.cell import Cell, Knn, make_cell, probe_key
-from sweeper.outcome import Epoch, Outcome
+from sweeper.ledger import Records
+from sweeper.outcome import Fault
 from sweeper.site import Site
 
 CELL = make_cell(dataset="digits", model="cbr_mini")
@@ -31,62 +35,117 @@ def cell(request: pytest.FixtureRequest) -> Cell:
     return CELL.replace(seed=zlib.crc32(request.node.name.encode()) % 10**9)
 
 
-def outcome(folder: Path) -> Outcome:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in ("best", "start"):
-        (folder / f"{name}.safetensors").write_text(f"{name} state")
-    pd.DataFrame({"image": ["a"], "score_0": [0.123456789012345]}).to_parquet(folder / "predictions.parquet")
-    epochs = tuple(
-        Epoch(number=n, train_loss=1 / n, scores={"accuracy": n / 7}, lr=0.1, seconds=1.5, images_per_second=9.0)
-        for n in (1, 2)
-    )
-    return Outcome(epochs=epochs, best=epochs[1], test_scores={"accuracy": 1 / 3}, fingerprint="f", folder=folder)
-
-
 def record(site: Site, cell: Cell) -> str:
-    run_id = store.begin(site, STUDY, cell, {"sweeper.commit": "abc"})
-    done = outcome(store.scratch(site, run_id))
-    store.log_epochs(site, run_id, done.epochs)
-    store.finish(site, run_id, done, 1e-3)
-    return run_id
+    return recorded.record(site, STUDY, cell)
 
 
 def runs_of(site: Site, cell: Cell) -> list:
     return [run for run in store.runs(site, STUDY) if run.data.tags[store.KEY] == cell.key]
 
 
+def fail(site: Site, cell: Cell, fault: Fault = "own", attempts: int = 1) -> None:
+    store.fail(site, STUDY, cell, "Traceback ...\nValueError: no", fault=fault, attempts=attempts, tags={})
+
+
+def start(site: Site, cell: Cell) -> str:
+    """An open run, as a driver that dies while it records leaves it."""
+    return store._create(store._client(site.tracking), STUDY, cell, {})
+
+
 def test_a_recorded_cell_is_finished(prepared: Site, cell: Cell) -> None:
     run_id = record(prepared, cell)
-    found = store.finished(prepared, STUDY)[cell.key]
-    assert (found.run_id, found.seconds, found.probes) == (run_id, 3.0, frozenset())
+    found = ledger.read(prepared, STUDY).finished[cell.key]
+    assert (found.run_id, found.seconds, found.epochs, found.probes) == (run_id, 3.0, 2, frozenset())
+    assert (found.fingerprint, found.cell) == ("f", cell)
 
 
-def test_the_quick_query_and_mlflow_agree(prepared: Site, cell: Cell) -> None:
+def test_the_quick_query_and_mlflow_agree(prepared: Site, cell: Cell, tmp_path: Path) -> None:
     run_id = record(prepared, cell)
-    store.log_probe(prepared, run_id, Knn(), pd.DataFrame({"value": [1.0]}))
-    quick, slow = store._tags_in_sqlite(prepared, STUDY), store._tags_by_client(prepared, STUDY)
+    store.log_probe(prepared, run_id, Knn(), pd.DataFrame({"value": [1.0]}), tmp_path)
+    fail(prepared, cell.replace(fold=1))
+    quick, slow = ledger._tags_in_sqlite(prepared, STUDY), store.tags(prepared, STUDY)
     assert quick.keys() == slow.keys()
-    assert {k: v for k, v in slow[run_id].items() if k.startswith("sweeper.") and k != store.CELL} == quick[run_id]
+    for run_id, tags in quick.items():
+        left_out = ("mlflow.", "sweeper.version")
+        assert {name: value for name, value in slow[run_id].items() if not name.startswith(left_out)} == tags
 
 
-def test_a_begun_cell_is_not_finished(prepared: Site, cell: Cell) -> None:
-    store.begin(prepared, STUDY, cell, {})
-    assert cell.key not in store.finished(prepared, STUDY)
+def test_an_open_run_is_not_finished(prepared: Site, cell: Cell) -> None:
+    start(prepared, cell)
+    assert cell.key not in ledger.read(prepared, STUDY).finished
 
 
-def test_a_retried_cell_has_one_run(prepared: Site, cell: Cell) -> None:
-    first = store.begin(prepared, STUDY, cell, {})
-    outcome(store.scratch(prepared, first))
-    second = record(prepared, cell)
-    assert [run.info.run_id for run in runs_of(prepared, cell)] == [second]
-    assert not store.scratch(prepared, first).exists()
+def test_a_cell_recorded_twice_has_one_run(prepared: Site, cell: Cell) -> None:
+    start(prepared, cell)
+    first, second = record(prepared, cell), record(prepared, cell)
+    assert first == second
+    assert [run.info.run_id for run in runs_of(prepared, cell)] == [first]
 
 
-def test_a_failed_cell_keeps_its_traceback_and_is_not_finished(prepared: Site, cell: Cell) -> None:
-    run_id = store.begin(prepared, STUDY, cell, {})
-    store.fail_unfinished(prepared, STUDY, cell, "Traceback ...\nValueError: no")
-    assert cell.key not in store.finished(prepared, STUDY)
-    assert store.artifact(prepared, run_id, "error.txt").read_text().endswith("ValueError: no")
+def test_a_driver_that_lost_the_study_cannot_finish_its_run(prepared: Site, cell: Cell) -> None:
+    run_id = start(prepared, cell)
+    store.drop_unfinished(prepared, STUDY)
+    with pytest.raises(MlflowException, match="active"):
+        store._client(prepared.tracking).set_terminated(run_id, "FINISHED")
+    assert cell.key not in ledger.read(prepared, STUDY).finished
+
+
+def test_a_lost_lease_keeps_a_cell_from_being_finished(prepared: Site, cell: Cell, tmp_path: Path) -> None:
+    def lost() -> None:
+        raise RuntimeError("lost")
+
+    folder = recorded.sealed_folder(tmp_path / "cell", cell)
+    with pytest.raises(RuntimeError, match="lost"):
+        store.publish(prepared, STUDY, folder, lost)
+    assert cell.key not in ledger.read(prepared, STUDY).finished
+    assert (folder / "manifest.json").exists()
+
+
+def test_a_failed_cell_keeps_its_traceback_and_fault(prepared: Site, cell: Cell) -> None:
+    fail(prepared, cell, "system", 2)
+    records = ledger.read(prepared, STUDY)
+    failed = records.failed[cell.key]
+    assert cell.key not in records.finished
+    assert (failed.fault, failed.attempts) == ("system", 2)
+    assert store.artifact(prepared, failed.run_id, "error.txt").read_text().endswith("ValueError: no")
+
+
+def test_a_cell_that_failed_before_is_finished_afterwards(prepared: Site, cell: Cell) -> None:
+    fail(prepared, cell)
+    record(prepared, cell)
+    records = ledger.read(prepared, STUDY)
+    assert cell.key in records.finished
+    assert cell.key not in records.failed
+
+
+def test_a_forgotten_cell_is_not_finished(prepared: Site, cell: Cell) -> None:
+    store.forget(prepared, record(prepared, cell))
+    assert cell.key not in ledger.read(prepared, STUDY).finished
+
+
+def test_a_store_that_comes_back_is_waited_for(site: Site) -> None:
+    calls = []
+
+    def call() -> str:
+        calls.append(1)
+        if len(calls) < 3:
+            raise ConnectionRefusedError("not yet")
+        return "here"
+
+    assert store.patiently(call, site) == "here"
+
+
+def test_a_store_that_stays_away_is_one_sentence(site: Site) -> None:
+    away = replace(site, tracking="http://127.0.0.1:9", patience=0.0)
+    with pytest.raises(
+        ConnectionError, match=r"MLflow at http://127.0.0.1:9 has not taken .*run the same command again"
+    ):
+        store.patiently(lambda: store.initialise(away, "study"), away)
+
+
+def test_a_mistake_is_not_waited_for(prepared: Site) -> None:
+    with pytest.raises(LookupError, match="no study 'other'"):
+        store.patiently(lambda: store.runs(prepared, "other"), prepared)
 
 
 def test_numbers_are_kept_to_the_last_bit(prepared: Site, cell: Cell) -> None:
@@ -100,7 +159,7 @@ def test_numbers_are_kept_to_the_last_bit(prepared: Site, cell: Cell) -> None:
 def test_every_axis_is_a_parameter(prepared: Site, cell: Cell) -> None:
     record(prepared, cell)
     (run,) = runs_of(prepared, cell)
-    assert cell.row().keys() | {"lr_found"} == run.data.params.keys()
+    assert cell.row().keys() | {"lr_found", "parts"} == run.data.params.keys()
     assert run.data.params["model"] == "cbr_mini"
     assert Cell.from_json(run.data.tags[store.CELL]) == cell
 
@@ -116,11 +175,11 @@ def test_an_unknown_key_is_refused(prepared: Site) -> None:
         store.state_path("0123", "best", prepared)
 
 
-def test_a_probe_counts_once_its_rows_are_stored(prepared: Site, cell: Cell) -> None:
+def test_a_probe_counts_once_its_rows_are_stored(prepared: Site, cell: Cell, tmp_path: Path) -> None:
     run_id = record(prepared, cell)
     rows = pd.DataFrame({"block": [1, 2], "value": [0.1, 0.2]})
-    store.log_probe(prepared, run_id, Knn(k=3), rows)
-    assert store.finished(prepared, STUDY)[cell.key].probes == {probe_key(Knn(k=3))}
+    store.log_probe(prepared, run_id, Knn(k=3), rows, tmp_path)
+    assert ledger.read(prepared, STUDY).finished[cell.key].probes == {probe_key(Knn(k=3))}
     path = store.artifact(prepared, run_id, f"probes/knn-{probe_key(Knn(k=3))}.parquet")
     pd.testing.assert_frame_equal(pd.read_parquet(path), rows)
 
@@ -144,7 +203,7 @@ def test_an_unknown_study_names_those_there_are(prepared: Site) -> None:
 
 
 def test_a_study_never_begun_has_nothing_finished_and_leaves_no_file(site: Site) -> None:
-    assert store.finished(site, "new") == {}
+    assert ledger.read(site, "new") == Records()
     assert not site.storage.exists()
 
 

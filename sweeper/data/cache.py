@@ -57,13 +57,23 @@ def cached(dataset: Dataset, size: int, site: Site) -> Cached:
         ValueError: when its index is wrong or an image cannot be decoded, naming it.
     """
     index, classes = read_index(dataset, site.data)
-    folder = site.cache / f"{_safe(dataset.name)}-{size}-{_stamp(dataset, index, classes, site.data)}"
+    folder = _entry(dataset, index, classes, size, site)
     if not folder.is_dir():
         site.cache.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f"{folder.name}.lock")):
             if not folder.is_dir():
                 _build(dataset, index, classes, size, site.data, folder)
     return _open(folder)
+
+
+def fingerprint(dataset: Dataset, size: int, site: Site) -> str | None:
+    """The fingerprint of the set as it lies there; None when it does not, or was not decoded since it changed."""
+    try:
+        index, classes = read_index(dataset, site.data)
+    except FileNotFoundError:
+        return None
+    folder = _entry(dataset, index, classes, size, site)
+    return _open(folder).fingerprint if folder.is_dir() else None
 
 
 def _build(
@@ -84,6 +94,10 @@ def _build(
         _sync(folder.parent)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _entry(dataset: Dataset, index: pd.DataFrame, classes: tuple[str, ...], size: int, site: Site) -> Path:
+    return site.cache / f"{_safe(dataset.name)}-{size}-{_stamp(dataset, index, classes, site.data)}"
 
 
 def _decode_all(dataset: Dataset, images: list[str], size: int, root: Path, path: Path) -> np.memmap:

@@ -3,8 +3,10 @@
 Pure functions of arrays live in the modules beside this one; Ray is imported only when probes run.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, assert_never
 
 import numpy as np
@@ -16,12 +18,12 @@ from sweeper.data.loading import Loaded, load
 from sweeper.finetune import Devices
 from sweeper.finetune.metrics import score
 from sweeper.grid import Sweep
+from sweeper.ledger import Finished
 from sweeper.live import shown
 from sweeper.probes.cka import cka as linear_cka  # `probes.cka` stays the module
 from sweeper.probes.distance import l2_by_block
 from sweeper.probes.knn import knn_scores
 from sweeper.site import Site
-from sweeper.store import Finished
 
 Features = Mapping[tuple[str, str], Sequence[np.ndarray]]
 """(state, part) -> one array (images, channels) per block."""
@@ -36,18 +38,33 @@ class _Subject:
     missing: tuple[Probe, ...]
 
 
-def run_probes(sweep: Sweep, done: Mapping[str, Finished], site: Site, *, slots: int, devices: Devices) -> None:
-    """Runs what is missing of the sweep's probes on its finished cells, and stores each cell's rows as they come."""
+def run_probes(
+    sweep: Sweep,
+    done: Mapping[str, Finished],
+    site: Site,
+    *,
+    slots: int,
+    devices: Devices,
+    work: Path,
+    check_lease: Callable[[], None],
+) -> None:
+    """Runs what is missing of the sweep's probes on its finished cells, and stores each cell's rows as they come.
+
+    Args:
+        work: the study's folder of work in flight.
+        check_lease: raises when the study is no longer this driver's.
+    """
     subjects = list(_lacking(sweep, done))
     if not subjects:
         return
-    with shown(f"{sweep.name}: probes", len(subjects)) as progress:
+    with shown({f"{sweep.name}: probes": len(subjects)}) as (progress,):
         for subject, features in _with_features(subjects, site, slots, devices):
             progress.started()
             data = load(subject.cell.images, site)
             for probe in subject.missing:
                 rows = _rows(probe, subject, features, data, site)
-                store.log_probe(site, subject.run_id, probe, rows)
+                check_lease()
+                store.patiently(partial(store.log_probe, site, subject.run_id, probe, rows, work), site)
             progress.ended()
 
 

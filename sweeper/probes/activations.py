@@ -48,13 +48,12 @@ def features(passes: Sequence[Pass], site: Site, *, slots: int, devices: Devices
     context.enable_progress_bars = context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # `live` says how far it is
     chunks = [
-        {"index": index, "start": start, "pass": pickle.dumps(each)}
+        {"index": index, "start": start, "pass": pickle.dumps((each, site))}
         for index, each in enumerate(passes)
         for start in range(0, each.images, _IMAGES_PER_ROW)
     ]
     rows = ray.data.from_items(chunks, override_num_blocks=len(chunks)).map_batches(
         _Extractor,
-        fn_constructor_args=(site,),
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=min(slots, len(chunks))),
         num_cpus=1,
@@ -87,8 +86,7 @@ def _join(rows: Sequence[dict[str, Any]]) -> list[np.ndarray]:
 class _Extractor:
     """A warm process that keeps the last model; rows of one pass come one after another."""
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
+    def __init__(self) -> None:
         self._device = torch.device("cuda" if torch.cuda.is_available() and ray.get_gpu_ids() else "cpu")
         if self._device.type == "cpu":
             torch.set_num_threads(1)
@@ -96,10 +94,10 @@ class _Extractor:
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
         index, start = int(batch["index"][0]), int(batch["start"][0])
-        each: Pass = pickle.loads(batch["pass"][0])
+        each, site = pickle.loads(batch["pass"][0])
         if self._held is None or self._held[0] != index:
-            self._held = index, _Tapped(each, self._site, self._device)
-        part = getattr(_data(each.cell.images, self._site), each.part)
+            self._held = index, _Tapped(each, site, self._device)
+        part = getattr(_data(each.cell.images, site), each.part)
         blocks = self._held[1].see(part, np.arange(start, min(start + _IMAGES_PER_ROW, each.images)))
         count = len(blocks)
         return {

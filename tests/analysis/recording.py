@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from conftest import make_site
+from recorded import record as recorded_cell
 
 from sweeper import store
 from sweeper.cell import L2, Cell, Cka, Knn, LrSearch, Probe, make_cell, probe_key
 from sweeper.grid import grid
-from sweeper.outcome import Epoch, Outcome
+from sweeper.outcome import Epoch
 from sweeper.site import Site
 
 STUDY, SOURCES, MIXED, EMPTY, TWICE = "transfer", "sources", "mixed", "empty", "twice"
@@ -44,22 +45,22 @@ def recorded(folder: Path) -> Site:
     for cell in reversed(CELLS):
         run_id = record(site, STUDY, cell)
         for probe in PROBES:
-            store.log_probe(site, run_id, probe, probe_rows(cell, probe))
-    store.begin(site, STUDY, RUNNING, {"sweeper.commit": "abc"})
-    store.fail(site, store.begin(site, STUDY, FAILED, {"sweeper.commit": "abc"}), "ValueError: no")
+            store.log_probe(site, run_id, probe, probe_rows(cell, probe), folder)
+    client = store._client(site.tracking)
+    store._create(client, STUDY, RUNNING, {})
+    store.fail(site, STUDY, FAILED, "ValueError: no", fault="own", attempts=1, tags={})
     for cell in MIXED_CELLS:
         record(site, MIXED, cell)
-    for _ in range(2):
-        record(site, TWICE, SOURCE)
+    record(site, TWICE, SOURCE)
+    client.set_terminated(store._create(client, TWICE, SOURCE, {}), "FINISHED")
     return site
 
 
 def record(site: Site, study: str, cell: Cell) -> str:
-    run_id = store.begin(site, study, cell, {"sweeper.commit": "abc"})
-    outcome = _outcome(cell, store.scratch(site, run_id))
-    store.log_epochs(site, run_id, outcome.epochs)
-    store.finish(site, run_id, outcome, lr_of(cell))
-    return run_id
+    test = {metric: score_of(cell, metric) for metric in ("auroc", "accuracy")}
+    return recorded_cell(
+        site, study, cell, done=epochs_of(cell), test_scores=test, lr=lr_of(cell), predictions=predictions_of(cell)
+    )
 
 
 def score_of(cell: Cell, metric: str) -> float:
@@ -110,15 +111,3 @@ def probe_rows(cell: Cell, probe: Probe) -> pd.DataFrame:
 def probe_value(cell: Cell, probe: Probe, block: int, metric: str) -> float:
     value = score_of(cell, metric) - 0.1 * block
     return value * 1e-4 if isinstance(probe, L2) else value
-
-
-def _outcome(cell: Cell, folder: Path) -> Outcome:
-    folder.mkdir(parents=True)
-    for name in ("best", "start"):
-        (folder / f"{name}.safetensors").write_bytes(b"\x00")
-    epochs = epochs_of(cell)
-    predictions_of(cell).to_parquet(folder / "predictions.parquet")
-    rows = [{"epoch": each.number, **store.epoch_numbers(each)} for each in epochs]
-    pd.DataFrame(rows).to_parquet(folder / "epochs.parquet")
-    test = {metric: score_of(cell, metric) for metric in ("auroc", "accuracy")}
-    return Outcome(epochs=epochs, best=epochs[-1], test_scores=test, fingerprint="f00d", folder=folder)

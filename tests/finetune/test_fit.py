@@ -1,7 +1,12 @@
 """One cell under Ray Train: in this process, and in a group of two workers."""
 
 import json
+import pickle
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +18,10 @@ from conftest import make_site
 from safetensors.torch import load_file
 from torch import nn
 
-from sweeper import store
+from sweeper import store, work
 from sweeper.cell import Cell, Recipe, make_cell
 from sweeper.data.loading import load
-from sweeper.finetune import Devices, fit, try_rate
+from sweeper.finetune import Devices, RateTrial, close_lane, fit, try_rate
 from sweeper.finetune.loop import View, epochs
 from sweeper.finetune.metrics import score
 from sweeper.outcome import Outcome
@@ -39,68 +44,163 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         runtime_env={"env_vars": {"PYTHONPATH": paths}},
     )
     yield site
+    close_lane()
     ray.shutdown()
 
 
-def run(cell: Cell, site: Site, workers: int = 1) -> Outcome:
-    run_id = store.begin(site, "study", cell, {})
-    return fit(cell, site, lr=1e-2, run_id=run_id, devices=Devices(workers=workers))
+@dataclass(frozen=True, kw_only=True)
+class Left:
+    """What a trained cell left."""
+
+    outcome: Outcome
+    folder: Path
+
+    def state(self, which: str) -> dict[str, torch.Tensor]:
+        return load_file(self.folder / f"{which}.safetensors")
+
+
+def run(cell: Cell, site: Site, workers: int = 1, folder: str | None = None) -> Left:
+    place = site.storage / (folder or f"{cell.key}-{time.time_ns()}")
+    fit(cell, site, lr=1e-2, folder=place, devices=Devices(workers=workers), tags={"commit": "c"})
+    return Left(outcome=Outcome.from_json((place / "outcome.json").read_text()), folder=place)
+
+
+def equal(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
 
 
 def test_an_outcome_holds_what_a_cell_leaves(prepared: Site) -> None:
-    outcome = run(CELL, prepared)
+    left = run(CELL, prepared)
+    outcome = left.outcome
     assert [epoch.number for epoch in outcome.epochs] == [1, 2, 3]
-    table = pd.read_parquet(outcome.folder / "predictions.parquet")
+    table = pd.read_parquet(left.folder / "predictions.parquet")
     parts = {name: frame.reset_index(drop=True) for name, frame in table.groupby("part")}
     assert score(parts["test"], "multiclass") == outcome.test_scores
-    assert score(parts["val"], "multiclass") == pytest.approx(outcome.best.scores)
-    assert outcome.best.scores["accuracy"] == max(epoch.scores["accuracy"] for epoch in outcome.epochs)
-    start, best = (load_file(outcome.folder / f"{name}.safetensors") for name in ("start", "best"))
+    assert score(parts["val"], "multiclass") == pytest.approx(outcome.best_epoch.scores)
+    assert outcome.best_epoch.scores["accuracy"] == max(epoch.scores["accuracy"] for epoch in outcome.epochs)
+    start, best = left.state("start"), left.state("best")
     assert start.keys() == best.keys()
     assert not torch.equal(start["head.weight"], best["head.weight"])
-    assert list(pd.read_parquet(outcome.folder / "epochs.parquet")["epoch"]) == [1, 2, 3]
+    assert list(pd.read_parquet(left.folder / "epochs.parquet")["epoch"]) == [1, 2, 3]
+
+
+def test_the_folder_is_sealed_and_keeps_no_progress(prepared: Site) -> None:
+    folder = run(CELL, prepared).folder
+    names = {"best.safetensors", "epochs.parquet", "outcome.json", "predictions.parquet", "start.safetensors"}
+    assert {path.name for path in folder.iterdir()} == names | {"manifest.json"}
+    assert work.damage(folder, read=True) == []
 
 
 def test_the_same_cell_gives_the_same_bits_twice(prepared: Site) -> None:
-    one, two = (load_file(run(CELL, prepared).folder / "best.safetensors") for _ in range(2))
-    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert equal(run(CELL, prepared).state("best"), run(CELL, prepared).state("best"))
+
+
+LONG = CELL.replace(epochs=9, augment="flip_shift", schedule="cosine", warmup=1.0)
+KILLED = """
+import pickle, sys
+from sweeper.finetune import Devices, fit
+cell, site, folder = pickle.loads(bytes.fromhex(sys.argv[1]))
+fit(cell, site, lr=1e-2, folder=folder, devices=Devices(), tags={"commit": "c"})
+"""
+
+
+def interrupt(cell: Cell, site: Site, folder: Path) -> int:
+    """Kills a training in a process of its own once it has kept some epochs; how many those are."""
+    given = pickle.dumps((cell, site, folder)).hex()
+    process = subprocess.Popen([sys.executable, "-c", KILLED, given], cwd=Path(__file__).parents[2])
+    deadline = time.monotonic() + 120
+    while not (folder / "progress.pt").exists() and process.poll() is None:
+        assert time.monotonic() < deadline, "no epoch was kept"
+    process.kill()
+    process.wait()
+    return len(torch.load(folder / "progress.pt", weights_only=True)["done"])
+
+
+def test_a_killed_training_goes_on_to_the_same_bits(prepared: Site) -> None:
+    whole = run(LONG, prepared)
+    folder = prepared.storage / "killed"
+    kept = interrupt(LONG, prepared, folder)
+    assert 1 <= kept < 9
+    before = torch.load(folder / "progress.pt", weights_only=True)["done"]
+    again = run(LONG, prepared, folder="killed")
+    assert [asdict(epoch) for epoch in again.outcome.epochs[:kept]] == before  # these were not trained twice
+    assert equal(whole.state("best"), again.state("best"))
+    assert equal(whole.state("start"), again.state("start"))
+    timeless = ["epoch", "train_loss", "lr_now", "val_accuracy"]
+    one, two = (pd.read_parquet(left.folder / "epochs.parquet")[timeless] for left in (whole, again))
+    pd.testing.assert_frame_equal(one, two, check_exact=True)
+
+
+def test_progress_under_other_code_is_not_gone_on_with(prepared: Site) -> None:
+    folder = prepared.storage / "other"
+    interrupt(LONG, prepared, folder)
+    state = torch.load(folder / "progress.pt", weights_only=True)
+    state["known"]["tags"] = {"commit": "another"}
+    state["model"]["head.bias"] += 1
+    torch.save(state, folder / "progress.pt")
+    assert equal(run(LONG, prepared).state("best"), run(LONG, prepared, folder="other").state("best"))
+
+
+def test_a_sealed_cell_is_not_trained_again(prepared: Site) -> None:
+    left = run(CELL, prepared)
+    trained = fit(CELL, prepared, lr=1e-2, folder=left.folder, devices=Devices(), tags={})
+    assert trained.spent == 0
+    assert trained.seconds == left.outcome.seconds
+    assert trained.epochs == 3
+
+
+def test_a_worker_whose_folder_was_taken_over_writes_nothing(prepared: Site) -> None:
+    with pytest.raises(FileNotFoundError):
+        fit(CELL, prepared, lr=1e-2, folder=prepared.storage / "gone" / CELL.key, devices=Devices(), tags={})
 
 
 def test_a_cell_starts_from_the_best_state_of_its_source(prepared: Site) -> None:
-    source = CELL.replace(seed=5)
-    run_id = store.begin(prepared, "study", source, {})
-    outcome = fit(source, prepared, lr=1e-2, run_id=run_id, devices=Devices())
-    store.finish(prepared, run_id, outcome, 1e-2)
-    target = run(CELL.replace(source=f"cell:{source.key}"), prepared)
-    best = load_file(store.state_path(source.key, "best", prepared))
-    start = load_file(target.folder / "start.safetensors")
+    source = run(CELL.replace(seed=5), prepared)
+    store.publish(prepared, "study", source.folder, lambda: None)
+    key = source.outcome.cell.key
+    start = run(CELL.replace(source=f"cell:{key}"), prepared).state("start")
+    best = load_file(store.state_path(key, "best", prepared))
     backbone = [name for name in start if name.startswith("backbone.")]
     assert all(torch.equal(start[name], best[name]) for name in backbone)
     assert not torch.equal(start["head.weight"], best["head.weight"])
 
 
 def test_patience_stops_a_training_that_does_not_get_better(prepared: Site) -> None:
-    outcome = run(CELL.replace(epochs=50, patience=2), prepared)
-    assert len(outcome.epochs) == outcome.best.number + 2 < 50
+    outcome = run(CELL.replace(epochs=50, patience=2), prepared).outcome
+    assert len(outcome.epochs) == outcome.best + 2 < 50
+
+
+def trial(cell: Cell, site: Site, lr: float, floor: tuple[float, ...]) -> RateTrial:
+    folder = site.storage / f"trial-{time.time_ns()}"
+    return try_rate(cell, site, lr=lr, floor=floor, folder=folder, devices=Devices(), tags={})
 
 
 def test_a_rate_trial_stops_below_the_floor(prepared: Site) -> None:
-    trial = try_rate(CELL, prepared, lr=1e-2, floor=(0.0, 2.0), devices=Devices())
-    assert len(trial.scores) == 2
-    assert trial.diverged is None
+    found = trial(CELL, prepared, 1e-2, (0.0, 2.0))
+    assert len(found.scores) == 2
+    assert found.diverged is None
 
 
 def test_a_rate_that_diverges_is_an_observation(prepared: Site) -> None:
-    trial = try_rate(CELL.replace(optimizer="sgd"), prepared, lr=1e30, floor=(), devices=Devices())
-    assert trial.scores == ()
-    assert "epoch 1 at rate 1e+30" in (trial.diverged or "")
+    found = trial(CELL.replace(optimizer="sgd"), prepared, 1e30, ())
+    assert found.scores == ()
+    assert "epoch 1 at rate 1e+30" in (found.diverged or "")
 
 
 def test_two_workers_train_a_frozen_backbone_as_one_does(prepared: Site) -> None:
     cell = CELL.replace(frozen=2)
-    one, two = run(cell, prepared), run(cell, prepared, workers=2)
+    one, two = run(cell, prepared).outcome, run(cell, prepared, workers=2).outcome
     assert [e.train_loss for e in two.epochs] == pytest.approx([e.train_loss for e in one.epochs], abs=1e-5)
     assert two.test_scores == pytest.approx(one.test_scores, abs=1e-5)
+
+
+def test_a_lane_takes_one_cell_after_another_in_the_same_workers(prepared: Site) -> None:
+    cells = [CELL.replace(frozen=2, seed=seed) for seed in (1, 2)]
+    two = [run(cell, prepared, workers=2).outcome for cell in cells]
+    one = [run(cell, prepared).outcome for cell in cells]
+    for single, double in zip(one, two, strict=True):
+        assert double.test_scores == pytest.approx(single.test_scores, abs=1e-5)
+    assert len(list(prepared.storage.glob(".lane-*"))) == 1
 
 
 def test_two_cpu_workers_refuse_batch_norm(prepared: Site) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import make_site
+from recorded import record
 from safetensors.torch import save_file
 
 from sweeper import models, store, weights
 from sweeper.cell import Network, Weights, make_cell
 from sweeper.models.classifier import Classifier
-from sweeper.outcome import Epoch, Outcome
 from sweeper.site import Site
 
 CELL = make_cell(dataset="digits", model="cbr_mini")
@@ -31,16 +31,14 @@ class Recorded:
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     site = make_site(tmp_path_factory.mktemp("states"))
     store.initialise(site, "pretrain")
-    run_id = store.begin(site, "pretrain", CELL, {})
-    folder = store.scratch(site, run_id)
-    folder.mkdir(parents=True)
     kept = Recorded(site=site, best=_build(seed=1), start=_build(seed=2))
     said = {"mean": "[0.1, 0.2, 0.3]", "std": "[0.4, 0.5, 0.6]"}
-    save_file(kept.best.state_dict(), folder / "best.safetensors", metadata=said)
-    save_file(kept.start.state_dict(), folder / "start.safetensors", metadata=said)
-    epoch = Epoch(number=1, train_loss=0.5, scores={"accuracy": 0.5}, lr=0.1, seconds=1, images_per_second=1)
-    outcome = Outcome(epochs=(epoch,), best=epoch, test_scores={"accuracy": 0.5}, fingerprint="f", folder=folder)
-    store.finish(site, run_id, outcome, 1e-3)
+
+    def states(folder: Path) -> None:
+        save_file(kept.best.state_dict(), folder / "best.safetensors", metadata=said)
+        save_file(kept.start.state_dict(), folder / "start.safetensors", metadata=said)
+
+    run_id = record(site, "pretrain", CELL, states=states)
     store.register(site, "digits_source", CELL.key, run_id)
     return kept
 

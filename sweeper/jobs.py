@@ -1,0 +1,461 @@
+"""What a sweep has to do next: rate trials and cells in one queue, and what follows when one of them fails.
+
+A cell is ready as soon as its rate is found and its source is recorded; other searches go on meanwhile. Where and how
+jobs are run is `tuning`'s business; nothing here knows Ray.
+"""
+
+import heapq
+import itertools
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sweeper import finetune, store
+from sweeper.cell import Cell, LrSearch
+from sweeper.costs import Costs
+from sweeper.finetune import Devices
+from sweeper.grid import source_key
+from sweeper.live import Progress
+from sweeper.outcome import ATTEMPTS, Fault
+from sweeper.rates import Ask, Search, Searches
+from sweeper.recording import Recorder
+from sweeper.site import Site
+from sweeper.work import discard
+
+_SAME_FAILURES = 5
+
+
+class SweepStoppedError(RuntimeError):
+    """A sweep that does not go on, because it would only go on failing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A cell that could not be trained."""
+
+    cell: Cell
+    error: str
+    """The last line says what went wrong; a traceback stands above it where there is one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Orders:
+    """What all jobs of a sweep have in common."""
+
+    study: str
+    site: Site
+    work: Path
+    """The folder of work in flight."""
+    devices: Devices
+    tags: Mapping[str, str]
+    """Commit and versions."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateJob:
+    """One rate trial."""
+
+    ask: Ask
+    orders: Orders
+    parts: int = 1
+
+    @property
+    def name(self) -> str:
+        return f"{self.ask.setting}-rate{self.ask.number}"
+
+    @property
+    def folder(self) -> Path:
+        return self.orders.work / self.name
+
+    def run(self) -> finetune.RateTrial:
+        """Trains and scores at the asked rate, in this process."""
+        ask, orders = self.ask, self.orders
+        return finetune.try_rate(
+            ask.cell,
+            orders.site,
+            lr=ask.lr,
+            floor=ask.floor,
+            folder=self.folder,
+            devices=orders.devices,
+            tags=orders.tags,
+            parts=self.parts,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellJob:
+    """One cell at its rate."""
+
+    cell: Cell
+    lr: float
+    orders: Orders
+    parts: int = 1
+
+    @property
+    def name(self) -> str:
+        return self.cell.title()
+
+    @property
+    def folder(self) -> Path:
+        return self.orders.work / self.cell.key
+
+    def run(self) -> finetune.Trained:
+        """Trains the cell, in this process, and leaves its sealed folder."""
+        orders = self.orders
+        return finetune.fit(
+            self.cell,
+            orders.site,
+            lr=self.lr,
+            folder=self.folder,
+            devices=orders.devices,
+            tags=orders.tags,
+            parts=self.parts,
+        )
+
+
+Job = RateJob | CellJob
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What came of a job."""
+
+    told: finetune.RateTrial | finetune.Trained | None = None
+    error: str = ""
+    fault: Fault | None = None
+    """None when it went well."""
+
+
+DIED = Report(error="the process that ran it died (killed, or out of memory); Ray's logs say more", fault="system")
+
+
+@dataclass(kw_only=True)
+class Spent:
+    """Where the time of a sweep went."""
+
+    seconds: float = 0.0
+    """Training and evaluation alone, of all jobs."""
+    cells: int = 0
+    trials: int = 0
+
+
+class Jobs:
+    """The queue of one sweep."""
+
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        orders: Orders,
+        *,
+        searches: Searches,
+        recorder: Recorder,
+        costs: Costs,
+        slots: int,
+        attempts: Mapping[str, int],
+        lost: Collection[str],
+        progress: tuple[Progress, Progress],
+        check_lease: Callable[[], None],
+    ) -> None:
+        """
+        Args:
+            cells: those to be run; a source among them comes before its heirs, whatever their order.
+            attempts: key -> how often a cell has already failed with the machine under it.
+            lost: keys of cells that failed before and are not run again; their heirs are given up.
+            progress: of rate trials, and of cells.
+        """
+        self.failures: list[Failure] = []
+        self.stopped: Exception | None = None
+        """Why nothing more is begun."""
+        self.spent = Spent()
+        self._orders, self._searches, self._recorder, self._costs = orders, searches, recorder, costs
+        self._slots, self._check_lease = slots, check_lease
+        self._trials_shown, self._cells_shown = progress
+        self._attempts = Counter(attempts)
+        self._running: set[str] = set()
+        self._again: list[Job] = []
+        self._declared = {cell.key for cell in cells} | set(lost)
+        self._gone = set(lost) - {cell.key for cell in cells}
+        """Keys of the cells that nothing can start from."""
+        self._heirs: dict[str, list[Cell]] = {}
+        """Source key -> the cells that wait for it."""
+        self._ready: list[tuple[float, int, Cell, float]] = []
+        """Heap of cells with their rate, the longest first."""
+        self._settings: list[tuple[float, str]] = []
+        """Heap of searches that are not begun, the longest first."""
+        self._seekers: dict[str, list[Cell]] = {}
+        """Setting -> the cells that wait for its rate."""
+        self._open: dict[str, Search] = {}
+        self._given_up: dict[str, tuple[Search, str, Fault]] = {}
+        """Setting -> its search and why no rate will be found by it."""
+        self._order = itertools.count()
+        """Of equals, the first declared comes first."""
+        self._first_ends: list[str] = []
+        self._learned = 0
+        self._ahead = 0.0
+        """Expected seconds of the cells that are not begun, in the unit of `Costs.rank`."""
+        self._release(cell for cell in cells if not self._waits(cell, source_key(cell)))
+        for key in tuple(self._gone):
+            self._orphan(key)
+
+    @property
+    def left(self) -> bool:
+        """Whether anything runs or is still to be begun."""
+        idle = not (self._again or self._ready or self._settings or self._open or self._heirs)
+        return bool(self._running) or not (idle or self.stopped)
+
+    def next(self) -> Job | None:
+        """The next job; None while there is none, which need not last as long as `left`."""
+        if not (self._passes(self._check_lease) and self._passes(self._recorder.check)) or self.stopped:
+            return None
+        self._release([heir for key in self._heirs.keys() & self._recorder.recorded for heir in self._heirs.pop(key)])
+        job = self._again.pop() if self._again else self._choose()
+        if job:
+            self._running.add(job.name)
+            self._shown(job).started()
+        return job
+
+    def ended(self, job: Job, report: Report) -> None:
+        """Takes in what came of a job, unless the study is another driver's by now."""
+        self._running.discard(job.name)
+        if not self._passes(self._check_lease):
+            self._shown(job).back()
+            return
+        again = self._retry(job, report)
+        if again:
+            self._again.append(again)
+            self._shown(job).back()
+        elif report.fault:
+            self._fail(job, report)
+        elif isinstance(job, RateJob):
+            assert isinstance(report.told, finetune.RateTrial)
+            self._tell(job, report.told)
+        else:
+            assert isinstance(report.told, finetune.Trained)
+            self._finish(job, report.told)
+
+    def _passes(self, check: Callable[[], None]) -> bool:
+        """Whether the study is still this driver's, or can still be recorded; if not, nothing more is begun."""
+        try:
+            check()
+        except Exception as error:  # noqa: BLE001 (raised by `run` when the running jobs have ended)
+            self.stopped = self.stopped or error
+            return False
+        return True
+
+    def _waits(self, cell: Cell, key: str | None) -> bool:
+        """Whether a cell has to wait for the cell with this key, and if so lets it."""
+        if key is None or key not in self._declared or key in self._recorder.recorded:
+            return False
+        self._heirs.setdefault(key, []).append(cell)
+        return True
+
+    def _release(self, cells: Iterable[Cell]) -> None:
+        """Takes in cells whose source is there."""
+        for cell in cells:
+            if isinstance(cell.recipe.lr, float):
+                self._ahead += self._costs.rank(cell)
+                self._push(cell, cell.recipe.lr)
+            else:
+                self._seek(cell)
+
+    def _seek(self, cell: Cell) -> None:
+        """Takes in a cell that needs a rate; what the search starts from may be still to come, or never come."""
+        setting = cell.setting()
+        source = source_key(self._searches.first(setting))
+        if setting in self._given_up:
+            _, error, fault = self._given_up[setting]
+            self._lose(cell, error, fault, 1)
+        elif self._waits(cell, source):
+            if source in self._gone:
+                self._orphan(str(source))
+        else:
+            seekers = self._seekers.setdefault(setting, [])
+            if not seekers and setting not in self._open:
+                heapq.heappush(self._settings, (-self._path(cell), setting))
+            seekers.append(cell)
+            self._ahead += self._costs.rank(cell)
+
+    def _push(self, cell: Cell, lr: float) -> None:
+        heapq.heappush(self._ready, (-self._costs.rank(cell), next(self._order), cell, lr))
+
+    def _path(self, cell: Cell, trials: int | None = None) -> float:
+        """Expected time from the next of a setting's rate trials, None being the first, to the cell's end."""
+        search = cell.recipe.lr
+        assert isinstance(search, LrSearch)
+        share = (search.epochs or cell.recipe.epochs) / cell.recipe.epochs
+        return self._costs.rank(cell) * (1 + share * (search.trials if trials is None else trials))
+
+    def _longest(self) -> float:
+        """Expected time to the end of the setting whose search is the furthest from it."""
+        begun = [self._path(self._seekers[setting][0], search.left) for setting, search in self._open.items()]
+        return max([-self._settings[0][0] if self._settings else 0.0, *begun])
+
+    def _choose(self) -> Job | None:
+        """A cell, unless the longest search would hold up the end: then a rate trial; the other if there is none."""
+        if self._ready and self._longest() < self._ahead / self._slots:
+            return self._next_cell()
+        return self._next_trial() or (self._next_cell() if self._ready and not self.stopped else None)
+
+    def _next_cell(self) -> CellJob:
+        _, _, cell, lr = heapq.heappop(self._ready)
+        self._ahead -= self._costs.rank(cell)
+        return CellJob(cell=cell, lr=lr, orders=self._orders)
+
+    def _next_trial(self) -> RateJob | None:
+        for search in self._open.values():
+            ask = search.ask()
+            if ask:
+                return RateJob(ask=ask, orders=self._orders)
+        while self._settings and not self.stopped:
+            _, setting = heapq.heappop(self._settings)
+            search = self._searches.open(setting)
+            ask = search.ask()
+            if ask:
+                self._open[setting] = search
+                return RateJob(ask=ask, orders=self._orders)
+            self._found(search)  # by an earlier run
+            if self._ready:
+                return None
+        return None
+
+    def _tell(self, job: RateJob, told: finetune.RateTrial) -> None:
+        setting = job.ask.setting
+        search = self._open[setting] if setting in self._open else self._given_up[setting][0]
+        search.tell(job.ask.number, told.scores, told.diverged)
+        self._forget(job)
+        self.spent.seconds += told.seconds
+        self.spent.trials += 1
+        self._learn(job.ask.cell, told.seconds, len(told.scores))
+        self._trials_shown.ended(note="" if search.left else f"{job.ask.cell.title()} at {search.found() or 0:.2g}")
+        if setting in self._open and not search.left:
+            self._found(self._open.pop(setting))
+
+    def _found(self, search: Search) -> None:
+        """Gives a setting's cells the rate that was found for them."""
+        lr = search.found()
+        if lr is None:
+            self._give_up(search, _all_diverged(search), "own", 1)
+            return
+        for cell in self._seekers.pop(search.setting):
+            self._push(cell, lr)
+
+    def _give_up(self, search: Search, error: str, fault: Fault, attempts: int) -> None:
+        """Loses the cells of a setting whose rate will not be found; together they count as one failure."""
+        self._given_up[search.setting] = search, error, fault
+        self._note_end(error)
+        for cell in self._seekers.pop(search.setting):
+            self._ahead -= self._costs.rank(cell)
+            self._lose(cell, error, fault, attempts)
+        for job in [each for each in self._again if isinstance(each, RateJob) and each.ask.setting == search.setting]:
+            self._again.remove(job)
+            self._forget(job)
+
+    def _finish(self, job: CellJob, told: finetune.Trained) -> None:
+        self._recorder.publish(job.folder)
+        self._learn(job.cell, told.seconds, told.epochs)
+        self.spent.seconds += told.spent
+        self.spent.cells += 1
+        self._note_end("")
+        self._cells_shown.ended(note=f"{job.cell.title()}: {told.spent:.0f} s at rate {job.lr:.2g}")
+
+    def _learn(self, cell: Cell, seconds: float, epochs: int) -> None:
+        """Takes a time into the expectations; the queue is put in order again after 1, 2, 4, 8, ... of them."""
+        if epochs:
+            self._costs.observe(cell, seconds, epochs)
+            self._learned += 1
+            if self._learned.bit_count() == 1:
+                self._rerank()
+
+    def _rerank(self) -> None:
+        self._ready = [(-self._costs.rank(cell), order, cell, lr) for _, order, cell, lr in self._ready]
+        self._settings = [(-self._path(self._seekers[setting][0]), setting) for _, setting in self._settings]
+        heapq.heapify(self._ready)
+        heapq.heapify(self._settings)
+        waiting = itertools.chain((cell for _, _, cell, _ in self._ready), *self._seekers.values())
+        self._ahead = sum(self._costs.rank(cell) for cell in waiting)
+
+    def _retry(self, job: Job, report: Report) -> Job | None:
+        """The job that takes a failed one's place, if one does."""
+        if report.fault == "memory" and job.parts == 1:
+            return replace(job, parts=2)
+        if report.fault == "system":
+            self._attempts[_counted_as(job)] += 1
+            return job if self._attempts[_counted_as(job)] < ATTEMPTS else None
+        return None
+
+    def _fail(self, job: Job, report: Report) -> None:
+        assert report.fault
+        self._shown(job).ended(failed=True)
+        if report.fault == "storage":
+            self.stopped = self.stopped or SweepStoppedError(
+                f"the storage folder {self._orders.site.storage} takes no more: {_last_line(report.error)}; "
+                "nothing is lost: once there is room, run the same command again"
+            )
+            return
+        self._forget(job)
+        attempts = max(self._attempts[_counted_as(job)], 1)
+        if isinstance(job, CellJob):
+            self._note_end(report.error)
+            self._lose(job.cell, report.error, report.fault, attempts)
+        elif job.ask.setting in self._open:  # else another trial of it has failed before
+            self._give_up(self._open.pop(job.ask.setting), report.error, report.fault, attempts)
+
+    def _lose(self, cell: Cell, error: str, fault: Fault, attempts: int) -> None:
+        """Records a cell's failure, and names all the cells that were to start from it."""
+        orders = self._orders
+
+        def record() -> None:
+            self._check_lease()
+            store.fail(orders.site, orders.study, cell, error, fault=fault, attempts=attempts, tags=orders.tags)
+
+        self.failures.append(Failure(cell=cell, error=error))
+        self._recorder.do(record)
+        self._orphan(cell.key)
+
+    def _orphan(self, key: str) -> None:
+        """Gives up the cells that were to start from a cell that failed, or whose rate search was."""
+        self._gone.add(key)
+        for heir in self._heirs.pop(key, []):
+            role = "its source" if source_key(heir) == key else "the source of its rate search"
+            self.failures.append(Failure(cell=heir, error=f"{role}, cell {key}, failed"))
+            self._orphan(heir.key)
+
+    def _note_end(self, error: str) -> None:
+        """Stops a sweep whose first cells all fail in the same way."""
+        self._first_ends.append(_kind(error))
+        if len(self._first_ends) == _SAME_FAILURES and len(set(self._first_ends)) == 1 and error:
+            self.stopped = SweepStoppedError(
+                f"the first {_SAME_FAILURES} cells failed in the same way, so that no more are begun: "
+                f"{_last_line(error)}"
+            )
+
+    def _forget(self, job: Job) -> None:
+        """Removes what a job that has ended for good kept to go on with."""
+        discard(job.folder)
+
+    def _shown(self, job: Job) -> Progress:
+        return self._trials_shown if isinstance(job, RateJob) else self._cells_shown
+
+
+def _counted_as(job: Job) -> str:
+    """The name under which a job's attempts are counted: a cell's goes on from run to run."""
+    return job.cell.key if isinstance(job, CellJob) else job.name
+
+
+def _all_diverged(search: Search) -> str:
+    low, high = f"{search.lr.low:g}", f"{search.lr.high:g}"
+    return (
+        f"every one of the {search.lr.trials} learning rates tried from {low} to {high} diverged; "
+        "declare an LrSearch over smaller rates"
+    )
+
+
+def _last_line(error: str) -> str:
+    return error.strip().splitlines()[-1]
+
+
+def _kind(error: str) -> str:
+    """What failures of the same kind have in common: the last line without its numbers and keys."""
+    return re.sub(r"[0-9a-f]{16}|[-+.\d]+(e[-+]?\d+)?", "#", _last_line(error)) if error else ""

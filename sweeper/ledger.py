@@ -1,0 +1,118 @@
+"""Which cells of a study are finished and which failed, at once even for tens of thousands of them.
+
+It reads what `store` wrote and writes nothing.
+"""
+
+import sqlite3
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+from urllib.parse import unquote, urlparse
+
+from sweeper import store
+from sweeper.cell import Cell
+from sweeper.outcome import Fault
+from sweeper.site import Site
+
+_STATUS = "status"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A finished cell's run."""
+
+    run_id: str
+    seconds: float
+    """What training and evaluating it took."""
+    epochs: int | None
+    """How many it trained; None where this was not recorded yet."""
+    fingerprint: str | None
+    """Of the images it was trained on."""
+    cell_json: str
+    probes: frozenset[str]
+    """Keys of the probes whose rows are stored."""
+
+    @property
+    def cell(self) -> Cell:
+        return Cell.from_json(self.cell_json)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """A failed cell's run."""
+
+    run_id: str
+    error: str
+    fault: Fault | None
+    """None where this was not recorded yet."""
+    attempts: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Records:
+    """What a study's store holds, by key; a cell that has finished is not among the failed ones."""
+
+    finished: dict[str, Finished] = field(default_factory=dict)
+    failed: dict[str, Failed] = field(default_factory=dict)
+
+
+def read(site: Site, study: str) -> Records:
+    """The records of a study; empty when it was never begun."""
+    rows = _tags_in_sqlite(site, study) if site.tracking.startswith("sqlite:") else store.tags(site, study)
+    found = Records()
+    for run_id, tags in rows.items():
+        if tags[_STATUS] == "FINISHED":
+            found.finished[tags[store.KEY]] = _finished(run_id, tags)
+    for run_id, tags in rows.items():
+        if tags[_STATUS] == "FAILED" and tags[store.KEY] not in found.finished:
+            found.failed[tags[store.KEY]] = _failed(run_id, tags)
+    return found
+
+
+def _finished(run_id: str, tags: dict[str, str]) -> Finished:
+    return Finished(
+        run_id=run_id,
+        seconds=float(tags.get(store.SECONDS, "nan")),
+        epochs=int(tags[store.EPOCHS]) if store.EPOCHS in tags else None,
+        fingerprint=tags.get(store.FINGERPRINT),
+        cell_json=tags[store.CELL],
+        probes=frozenset(name.removeprefix(f"{store.PROBE}.") for name in tags if name.startswith(f"{store.PROBE}.")),
+    )
+
+
+def _failed(run_id: str, tags: dict[str, str]) -> Failed:
+    return Failed(
+        run_id=run_id,
+        error=tags.get(store.ERROR, ""),
+        fault=cast(Fault | None, tags.get(store.FAULT)),
+        attempts=int(tags.get(store.ATTEMPTS, "1")),
+    )
+
+
+def _tags_in_sqlite(site: Site, study: str) -> dict[str, dict[str, str]]:
+    """By one read-only query: importing MLflow takes longer than a plan may, and paging 20,000 runs too."""
+    path = Path(unquote(urlparse(site.tracking).path.removeprefix("/")))
+    path = path if path.is_absolute() else Path.cwd() / path
+    if not path.exists():
+        return {}
+    query = """
+        SELECT tags.run_uuid, tags.key, tags.value, runs.status FROM tags
+        JOIN runs ON runs.run_uuid = tags.run_uuid
+        JOIN experiments ON experiments.experiment_id = runs.experiment_id
+        WHERE experiments.name = ? AND runs.status IN ('FINISHED', 'FAILED') AND runs.lifecycle_stage = 'active'
+        AND tags.key LIKE 'sweeper.%' AND tags.key NOT LIKE 'sweeper.version.%'
+    """
+    rows: dict[str, dict[str, str]] = defaultdict(dict)
+    connection = sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=60)  # read-only refuses what a kill left
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if not {"tags", "runs", "experiments"} <= tables:  # killed while MLflow made its schema
+            return {}
+        for run_id, name, value, status in connection.execute(query, (study,)):
+            rows[run_id][name] = value
+            rows[run_id][_STATUS] = status
+    finally:
+        connection.close()
+    return {run_id: tags for run_id, tags in rows.items() if store.KEY in tags}

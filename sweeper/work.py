@@ -1,0 +1,123 @@
+"""What cells in flight leave on disk until the store has it: one folder per cell, whole files only.
+
+A folder that holds `manifest.json` is a trained cell; before that it may hold a training's progress. What is inside the
+other files is the business of those who write them, and nothing is recorded in MLflow here.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+MANIFEST = "manifest.json"
+_DISCARDED = ".discarded"
+_UNFINISHED = ".*.[0-9]*"
+"""The names under which `write_whole` writes."""
+_HASHED_AT_ONCE = 2**24
+
+
+def take_over(study: Path, token: int) -> Path:
+    """The study's folder of work in flight, for the driver whose lease has this token.
+
+    It is the former driver's folder under a new name: that driver, should it still be awake, and its workers find
+    theirs gone, so that nothing they still write can mix with what is written from now on.
+    """
+    mine = study / f"work-{token}"
+    study.mkdir(parents=True, exist_ok=True)
+    left = sorted(study.glob("work-*"), key=lambda path: int(path.name.removeprefix("work-")))
+    if left and left[-1] != mine:
+        left[-1].rename(mine)
+    mine.mkdir(exist_ok=True)
+    for path in (*left[:-1], *mine.glob(f".*{_DISCARDED}")):
+        shutil.rmtree(path, ignore_errors=True)
+    sync(study)
+    return mine
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file that is there whole or not at all, whatever kills this process or the machine."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_bytes(content)
+        sync(unfinished)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    sync(path.parent)
+
+
+def seal(folder: Path) -> None:
+    """Brings a folder's files to the disk and, last of all, writes the manifest that says that they are all there.
+
+    What killed processes left unfinished in it is removed.
+    """
+    files = {}
+    for path in folder.glob(_UNFINISHED):
+        path.unlink()
+    for path in sorted(each for each in folder.iterdir() if not each.name.startswith(".") and each.name != MANIFEST):
+        sync(path)
+        files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
+    write_whole(folder / MANIFEST, json.dumps({"files": files}, indent=1).encode())
+
+
+def sealed(work: Path) -> Iterator[Path]:
+    """The folders of trained cells that wait to be recorded."""
+    yield from sorted(path.parent for path in work.glob(f"[!.]*/{MANIFEST}"))
+
+
+def discard(folder: Path) -> None:
+    """Removes a folder, if it is there, at one instant: a kill in the middle leaves no half of it under its name.
+
+    What such a kill leaves under another name goes when the next driver takes over.
+    """
+    if folder.exists():
+        gone = folder.with_name(f".{folder.name}{_DISCARDED}")
+        shutil.rmtree(gone, ignore_errors=True)
+        folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def damage(folder: Path, *, read: bool) -> list[str]:
+    """What is wrong with a sealed folder: its files against its manifest; nothing when it is whole.
+
+    Args:
+        read: also hash every file, which finds changed bytes.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        return [f"{path} is missing"]
+    try:
+        files = json.loads(path.read_bytes())["files"]
+        known = {folder / name: (each["bytes"], each["sha256"]) for name, each in files.items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return [f"{path} is torn"]
+    return [problem for file, values in known.items() for problem in _file_damage(file, *values, read)]
+
+
+def sha256(path: Path) -> str:
+    """64 hex digits of a file's content."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_HASHED_AT_ONCE):
+            found.update(piece)
+    return found.hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Brings a file or a folder's entries to the disk, so that a power cut cannot leave it hollow."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _file_damage(path: Path, size: int, content: str, read: bool) -> Iterator[str]:
+    if not path.is_file():
+        yield f"{path} is missing"
+    elif path.stat().st_size != size:
+        yield f"{path} has {path.stat().st_size} bytes instead of {size}"
+    elif read and sha256(path) != content:
+        yield f"{path} has other bytes than were written"
