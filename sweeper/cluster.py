@@ -9,8 +9,8 @@ import os
 
 import ray
 
-from sweeper.finetune import Devices
 from sweeper.grid import Sweep
+from sweeper.outcome import Devices
 
 
 def connect() -> str:

@@ -12,13 +12,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sweeper import finetune, store
+from sweeper import store
 from sweeper.cell import Cell, LrSearch
 from sweeper.costs import Costs
-from sweeper.finetune import Devices
 from sweeper.grid import source_key
 from sweeper.live import Progress
-from sweeper.outcome import ATTEMPTS, Fault
+from sweeper.outcome import ATTEMPTS, Devices, Fault, RateTrial, Trained
 from sweeper.rates import Ask, Search, Searches
 from sweeper.recording import Recorder
 from sweeper.site import Site
@@ -69,8 +68,10 @@ class RateJob:
     def folder(self) -> Path:
         return self.orders.work / self.name
 
-    def run(self) -> finetune.RateTrial:
+    def run(self) -> RateTrial:
         """Trains and scores at the asked rate, in this process."""
+        from sweeper import finetune  # torch: in the worker alone
+
         ask, orders = self.ask, self.orders
         return finetune.try_rate(
             ask.cell,
@@ -101,8 +102,10 @@ class CellJob:
     def folder(self) -> Path:
         return self.orders.work / self.cell.key
 
-    def run(self) -> finetune.Trained:
+    def run(self) -> Trained:
         """Trains the cell, in this process, and leaves its sealed folder."""
+        from sweeper import finetune  # torch: in the worker alone
+
         orders = self.orders
         return finetune.fit(
             self.cell,
@@ -122,7 +125,7 @@ Job = RateJob | CellJob
 class Report:
     """What came of a job."""
 
-    told: finetune.RateTrial | finetune.Trained | None = None
+    told: RateTrial | Trained | None = None
     error: str = ""
     fault: Fault | None = None
     """None when it went well."""
@@ -229,10 +232,10 @@ class Jobs:
         elif report.fault:
             self._fail(job, report)
         elif isinstance(job, RateJob):
-            assert isinstance(report.told, finetune.RateTrial)
+            assert isinstance(report.told, RateTrial)
             self._tell(job, report.told)
         else:
-            assert isinstance(report.told, finetune.Trained)
+            assert isinstance(report.told, Trained)
             self._finish(job, report.told)
 
     def _passes(self, check: Callable[[], None]) -> bool:
@@ -320,7 +323,7 @@ class Jobs:
                 return None
         return None
 
-    def _tell(self, job: RateJob, told: finetune.RateTrial) -> None:
+    def _tell(self, job: RateJob, told: RateTrial) -> None:
         setting = job.ask.setting
         search = self._open[setting] if setting in self._open else self._given_up[setting][0]
         search.tell(job.ask.number, told.scores, told.diverged)
@@ -352,7 +355,7 @@ class Jobs:
             self._again.remove(job)
             self._forget(job)
 
-    def _finish(self, job: CellJob, told: finetune.Trained) -> None:
+    def _finish(self, job: CellJob, told: Trained) -> None:
         self._recorder.publish(job.folder)
         self._learn(job.cell, told.seconds, told.epochs)
         self.spent.seconds += told.spent

@@ -5,6 +5,8 @@ It reads what `store` wrote and writes nothing.
 
 import sqlite3
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -70,6 +72,40 @@ def read(site: Site, study: str) -> Records:
     return found
 
 
+def epoch_points(site: Site, study: str) -> dict[str, int] | None:
+    """Run id -> how many epochs its loss curve has; None where only a tracking server could tell, run by run."""
+    if not site.tracking.startswith("sqlite:"):
+        return None
+    query = """
+        SELECT metrics.run_uuid, COUNT(*) FROM metrics
+        JOIN runs ON runs.run_uuid = metrics.run_uuid
+        JOIN experiments ON experiments.experiment_id = runs.experiment_id
+        WHERE experiments.name = ? AND metrics.key = 'train_loss' GROUP BY metrics.run_uuid
+    """
+    with _sqlite(site) as connection:
+        return dict(connection.execute(query, (study,))) if connection else {}
+
+
+def require_whole(site: Site, *, read: bool) -> None:
+    """Passes where there is a database of MLflow's, or a tracking server.
+
+    Args:
+        read: also have SQLite read the whole of it.
+
+    Raises:
+        LookupError: when nothing was recorded yet.
+        ValueError: when SQLite finds it damaged.
+    """
+    if not site.tracking.startswith("sqlite:"):
+        return
+    with _sqlite(site) as connection:
+        if connection is None:
+            raise LookupError(f"nothing was recorded at {site.tracking} yet; MLFLOW_TRACKING_URI names another place")
+        found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0] if read else "ok"
+    if found != "ok":
+        raise ValueError(f"the database {site.tracking} is damaged ({found}): put its last backup in its place")
+
+
 def _finished(run_id: str, tags: dict[str, str]) -> Finished:
     return Finished(
         run_id=run_id,
@@ -92,10 +128,6 @@ def _failed(run_id: str, tags: dict[str, str]) -> Failed:
 
 def _tags_in_sqlite(site: Site, study: str) -> dict[str, dict[str, str]]:
     """By one read-only query: importing MLflow takes longer than a plan may, and paging 20,000 runs too."""
-    path = Path(unquote(urlparse(site.tracking).path.removeprefix("/")))
-    path = path if path.is_absolute() else Path.cwd() / path
-    if not path.exists():
-        return {}
     query = """
         SELECT tags.run_uuid, tags.key, tags.value, runs.status FROM tags
         JOIN runs ON runs.run_uuid = tags.run_uuid
@@ -104,15 +136,26 @@ def _tags_in_sqlite(site: Site, study: str) -> dict[str, dict[str, str]]:
         AND tags.key LIKE 'sweeper.%' AND tags.key NOT LIKE 'sweeper.version.%'
     """
     rows: dict[str, dict[str, str]] = defaultdict(dict)
+    with _sqlite(site) as connection:
+        for run_id, name, value, status in connection.execute(query, (study,)) if connection else ():
+            rows[run_id][name] = value
+            rows[run_id][_STATUS] = status
+    return {run_id: tags for run_id, tags in rows.items() if store.KEY in tags}
+
+
+@contextmanager
+def _sqlite(site: Site) -> Iterator[sqlite3.Connection | None]:
+    """MLflow's database, to be read only; None when nothing was recorded in it yet."""
+    path = Path(unquote(urlparse(site.tracking).path.removeprefix("/")))
+    path = path if path.is_absolute() else Path.cwd() / path
+    if not path.exists():
+        yield None
+        return
     connection = sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=60)  # read-only refuses what a kill left
     try:
         connection.execute("PRAGMA query_only = ON")
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if not {"tags", "runs", "experiments"} <= tables:  # killed while MLflow made its schema
-            return {}
-        for run_id, name, value, status in connection.execute(query, (study,)):
-            rows[run_id][name] = value
-            rows[run_id][_STATUS] = status
+        # some are not there where a kill came while MLflow made its schema
+        yield connection if {"tags", "runs", "experiments", "metrics"} <= tables else None
     finally:
         connection.close()
-    return {run_id: tags for run_id, tags in rows.items() if store.KEY in tags}

@@ -1,4 +1,4 @@
-"""What came of a cell: the numbers of its epochs, and what it leaves when it is trained.
+"""What a cell may use and what came of it: the numbers of its epochs, and what it leaves when it is trained.
 
 Values only; `finetune` makes them and `store` records them.
 """
@@ -15,6 +15,15 @@ Fault = Literal["own", "memory", "system", "storage"]
 """Why a cell failed: by itself (NaN, bad data), by the device's memory, by a process that died, by a full disk."""
 ATTEMPTS = 3
 """How often a cell is begun at most when the machine under it fails."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Devices:
+    """What one cell may use."""
+
+    workers: int = 1
+    gpus: float = 0.0
+    """Of each worker."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,3 +80,26 @@ class Outcome:
         plain: dict[str, Any] = json.loads(text)
         epochs = tuple(Epoch(**each) for each in plain.pop("epochs"))
         return Outcome(cell=Cell.from_json(plain.pop("cell")), epochs=epochs, **plain)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateTrial:
+    """What one learning rate came to."""
+
+    scores: tuple[float, ...]
+    """The selecting validation score after each epoch."""
+    diverged: str | None
+    """Where training left the finite numbers, if it did."""
+    seconds: float
+    """Training and validation alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A cell that is trained and sealed in its folder."""
+
+    seconds: float
+    """Training and evaluation alone, over all attempts."""
+    spent: float
+    """The same, of the last attempt."""
+    epochs: int

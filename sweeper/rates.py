@@ -19,6 +19,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeper.cell import Cell, LrSearch, seed_of
+from sweeper.grid import source_key
 
 _DIVERGED = "diverged"
 
@@ -36,11 +37,11 @@ class Ask:
 
 
 class Search:
-    """The search of one setting; `cells` are those that use its rate."""
+    """The search of one setting, which is run on `cell`."""
 
-    def __init__(self, setting: str, cells: Sequence[Cell], storage: RDBStorage) -> None:
-        self.setting, self.cells = setting, cells
-        search = cells[0].recipe.lr
+    def __init__(self, setting: str, cell: Cell, storage: RDBStorage) -> None:
+        self.setting, self.cell = setting, cell
+        search = cell.recipe.lr
         assert isinstance(search, LrSearch), "grouped by setting"
         self.lr: LrSearch = search
         self._study = optuna.create_study(
@@ -117,7 +118,7 @@ class Search:
         trial = optuna.Trial(self._study, self._trials[number]._trial_id)
         lr = trial.suggest_float("lr", self.lr.low, self.lr.high, log=True)  # what was drawn before stays
         self._trials = self._study.get_trials()
-        cell = _first(self.cells)
+        cell = self.cell
         if self.lr.epochs is not None:
             cell = cell.replace(epochs=self.lr.epochs)
         floor = self._floor() if number >= self._first else ()
@@ -146,19 +147,31 @@ class Searches:
         self._path = path
         self._cells: dict[str, list[Cell]] = {}
         self._firsts: dict[str, Cell] = {}
+        self._sources: dict[str | None, str | None] = {}
         for cell in cells:
+            self._sources[cell.key] = source_key(cell)
             if isinstance(cell.recipe.lr, LrSearch):
                 self._cells.setdefault(cell.setting(), []).append(cell)
 
     def first(self, setting: str) -> Cell:
-        """The cell that the search of a setting runs on."""
+        """The cell that the search of a setting runs on: of the earliest ones, the first over the shared axes.
+
+        So a search waits for no cell that waits for its rate.
+        """
         if setting not in self._firsts:
-            self._firsts[setting] = _first(self._cells[setting])
+            self._firsts[setting] = min(self._cells[setting], key=lambda cell: (self._generation(cell), _place(cell)))
         return self._firsts[setting]
 
     def open(self, setting: str) -> Search:
         """The search of one setting, with what is known of it."""
-        return Search(setting, self._cells[setting], self._storage)
+        return Search(setting, self.first(setting), self._storage)
+
+    def _generation(self, cell: Cell) -> int:
+        """How many cells of the study a cell descends from, its source, that one's source and so on."""
+        count, key = 0, self._sources[cell.key]
+        while key in self._sources:
+            count, key = count + 1, self._sources[key]
+        return count
 
     @cached_property
     def _storage(self) -> RDBStorage:
@@ -166,12 +179,9 @@ class Searches:
         return RDBStorage(f"sqlite:///{self._path}")
 
 
-def _first(cells: Sequence[Cell]) -> Cell:
-    """The first cell of a setting over the shared axes, whatever the file's order."""
-
-    def place(cell: Cell) -> list[tuple[bool, float, str]]:
-        row = cell.row()
-        values = [row[axis] for axis in cell.recipe.lr.share] if isinstance(cell.recipe.lr, LrSearch) else []
-        return [(value is not None, value if isinstance(value, int | float) else 0.0, str(value)) for value in values]
-
-    return min(cells, key=place)
+def _place(cell: Cell) -> list[tuple[bool, float, str]]:
+    """Orders the cells of a setting by the shared axes, whatever the file's order."""
+    assert isinstance(cell.recipe.lr, LrSearch), "grouped by setting"
+    row = cell.row()
+    values = [row[axis] for axis in cell.recipe.lr.share]
+    return [(value is not None, value if isinstance(value, int | float) else 0.0, str(value)) for value in values]

@@ -96,7 +96,7 @@ def publish(site: Site, study: str, folder: Path, check_lease: Callable[[], None
     finished = _close_earlier(client, study, outcome.cell.key)
     if finished is not None:
         return finished
-    run_id = _create(client, study, outcome.cell, _outcome_tags(outcome) | dict(outcome.tags))
+    run_id = _create(client, study, outcome.cell, outcome_tags(outcome))
     parameters = outcome.cell.row() | {"lr_found": outcome.lr, "parts": outcome.parts}
     _log(client, run_id, metrics=_numbers(outcome), parameters=parameters)
     client.log_artifacts(run_id, str(folder))
@@ -149,6 +149,17 @@ def cell_numbers(outcome: Outcome) -> dict[str, float]:
     return best | test | count
 
 
+def outcome_tags(outcome: Outcome) -> dict[str, str]:
+    """A trained cell's tags beside its key and its values."""
+    known = {
+        LR_FOUND: repr(outcome.lr),
+        FINGERPRINT: outcome.fingerprint,
+        SECONDS: repr(outcome.seconds),
+        EPOCHS: str(len(outcome.epochs)),
+    }
+    return known | dict(outcome.tags)
+
+
 def log_probe(site: Site, run_id: str, probe: Probe, rows: "pd.DataFrame", work: Path) -> None:
     """Stores a probe's rows of one cell; the tag that counts them as done is set last.
 
@@ -176,6 +187,7 @@ def register(site: Site, name: str, key: str, run_id: str) -> str:
     return str(client.create_model_version(name, source, run_id, tags={KEY: key}).version)
 
 
+@lru_cache(maxsize=4096)
 def state_path(key: str, which: str, site: Site) -> Path:
     """The file of a finished cell's state, in whichever study it ran.
 
@@ -219,8 +231,30 @@ def artifact(site: Site, run_id: str, name: str) -> Path:
 
 def local_folder(site: Site, run_id: str) -> Path | None:
     """Where a run's files lie; None when that is on a server."""
-    uri = _artifact_uri(site.tracking, run_id)
+    return local_path(_artifact_uri(site.tracking, run_id))
+
+
+def local_path(uri: str) -> Path | None:
+    """The path that an artefact's URI means; None when that is on a server."""
     return Path(unquote(urlparse(uri).path)) if uri.startswith(("/", "file:")) else None
+
+
+def sizes(site: Site, run_id: str) -> dict[str, int]:
+    """Bytes of each of a run's files, as a server lists them."""
+    client = _client(site.tracking)
+    listed = [*client.list_artifacts(run_id), *client.list_artifacts(run_id, PROBES)]
+    return {each.path: each.file_size or 0 for each in listed if not each.is_dir}
+
+
+def fetch(site: Site, run_id: str, folder: Path) -> None:
+    """Brings all of a run's files from a server into a folder, whatever the cache holds."""
+    _client(site.tracking).download_artifacts(run_id, "", str(folder))
+
+
+def curves(site: Site, run_id: str, names: Iterable[str]) -> dict[str, list[tuple[int, float]]]:
+    """Every point that was logged under each name: step and value, in the order of steps."""
+    client = _client(site.tracking)
+    return {name: sorted((each.step, each.value) for each in client.get_metric_history(run_id, name)) for name in names}
 
 
 def runs(site: Site, study: str) -> "list[Run]":
@@ -351,15 +385,6 @@ def _create(client: "MlflowClient", study: str, cell: Cell, tags: Mapping[str, s
     known = {KEY: cell.key, CELL: cell.to_json()}
     run = client.create_run(_experiment(client, study), run_name=cell.title(), tags={**known, **tags})
     return str(run.info.run_id)
-
-
-def _outcome_tags(outcome: Outcome) -> dict[str, str]:
-    return {
-        LR_FOUND: repr(outcome.lr),
-        FINGERPRINT: outcome.fingerprint,
-        SECONDS: repr(outcome.seconds),
-        EPOCHS: str(len(outcome.epochs)),
-    }
 
 
 def _numbers(outcome: Outcome) -> Iterator[tuple[str, float, int, int]]:

@@ -11,14 +11,11 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-import torch
 from ray import tune
 from ray.tune.search import Searcher
 
-from sweeper import finetune
-from sweeper.finetune import Devices
-from sweeper.finetune.faults import fault_of
 from sweeper.jobs import DIED, Job, Jobs, Report
+from sweeper.outcome import Devices
 
 _TRIALS_PER_TUNER = 2000
 """Tune keeps every trial in the driver's memory, 45 KB each: a large sweep is a sequence of Tuners."""
@@ -37,7 +34,7 @@ def run_jobs(jobs: Jobs, devices: Devices, slots: int, work: Path) -> None:
 
 
 class _Trial(tune.Trainable):
-    """One job after another in the same warm process."""
+    """One job after another in the same warm process, which alone imports torch."""
 
     def setup(self, config: dict[str, Any]) -> None:
         self._job: Job = config["job"]
@@ -47,6 +44,10 @@ class _Trial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
+        import torch
+
+        from sweeper.finetune.faults import fault_of
+
         try:
             report = Report(told=self._job.run())
         except Exception as error:  # the one place where a failure is recorded and the sweep goes on
@@ -57,7 +58,9 @@ class _Trial(tune.Trainable):
         return {"report": report, "done": True}
 
     def cleanup(self) -> None:
-        finetune.close_lane()
+        from sweeper.finetune import close_lane
+
+        close_lane()
 
 
 class _Feed(Searcher):

@@ -9,7 +9,6 @@ import io
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,41 +21,9 @@ from sweeper.finetune.lane import Lane, Worker
 from sweeper.finetune.loop import DivergedError, predict, prediction_table
 from sweeper.finetune.metrics import score
 from sweeper.finetune.training import Start, Training, forget_progress
-from sweeper.outcome import Epoch, Outcome
+from sweeper.outcome import Devices, Epoch, Outcome, RateTrial, Trained
 from sweeper.site import Site
 from sweeper.work import MANIFEST, seal, write_whole
-
-
-@dataclass(frozen=True, kw_only=True)
-class Devices:
-    """What one cell may use."""
-
-    workers: int = 1
-    gpus: float = 0.0
-    """Of each worker."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RateTrial:
-    """What one learning rate came to."""
-
-    scores: tuple[float, ...]
-    """The selecting validation score after each epoch."""
-    diverged: str | None
-    """Where training left the finite numbers, if it did."""
-    seconds: float
-    """Training and validation alone."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trained:
-    """A cell that is trained and sealed in its folder."""
-
-    seconds: float
-    """Training and evaluation alone, over all attempts."""
-    spent: float
-    """The same, of the last attempt."""
-    epochs: int
 
 
 def fit(

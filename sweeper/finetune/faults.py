@@ -19,11 +19,16 @@ class JobError(RuntimeError):
         super().__init__(text)
         self.fault: Fault = fault
 
+    def __reduce__(self) -> tuple[type["JobError"], tuple[str, Fault]]:
+        return JobError, (str(self), self.fault)  # else it could not be unpickled
+
 
 def fault_of(error: BaseException) -> Fault:
     """Whose fault an exception is; what caused or surrounds it counts as well."""
     seen: BaseException | None = error
-    while seen is not None:
+    chain: list[BaseException] = []
+    while seen is not None and seen not in chain:  # an error may have been raised from itself
+        chain.append(seen)
         match seen:
             case JobError():
                 return seen.fault

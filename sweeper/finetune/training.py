@@ -147,7 +147,7 @@ def _prepare(cell: Cell, site: Site) -> tuple[Start, nn.Module]:
         )
     if world > 1 and device.type != "cpu":
         ready = replace(ready, model=nn.SyncBatchNorm.convert_sync_batchnorm(ready.model))
-    ready.model.to(device, memory_format=torch.channels_last)  # before it is wrapped, which fixes the layout
+    ready.model.to(device).to(memory_format=torch.channels_last)  # before it is wrapped, which fixes the layout
     return ready, prepare_model(ready.model) if world > 1 else ready.model
 
 

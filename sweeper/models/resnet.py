@@ -3,28 +3,31 @@
 timm's object and its names are kept; only what lies behind the cut is taken out. No pretrained weights here.
 """
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-import timm
-from timm.models.resnet import ResNet
 from torch import nn
 
 from sweeper.cell import Network
 from sweeper.models.block import Block
 from sweeper.models.table import MODELS, Grain
 
+if TYPE_CHECKING:
+    from timm.models.resnet import ResNet
+
 _STAGES = ("layer1", "layer2", "layer3", "layer4")
 _STEM = ("backbone.conv1", "backbone.bn1")
 _STEM_TAP = "backbone.maxpool"
 
 
-def cut(network: Network, channels: int) -> tuple[ResNet, int]:
+def cut(network: Network, channels: int) -> tuple["ResNet", int]:
     """The backbone without what lies behind the cut, and the width of its output.
 
     The whole network is drawn before it is cut, so that with one seed a shallower cut starts as a deeper one does.
     Truncation is that of Peng et al. 2023: `layer` counts the stem and each residual block, `block` the four stages.
     """
-    backbone = cast(ResNet, timm.create_model(network.model, in_chans=channels, num_classes=0, global_pool=""))
+    import timm  # takes seconds, which networks of other families do without
+
+    backbone = cast("ResNet", timm.create_model(network.model, in_chans=channels, num_classes=0, global_pool=""))
     last = 0  # the stem
     for number, (stage, kept) in enumerate(zip(_STAGES, _kept_layers(network), strict=True), start=1):
         setattr(backbone, stage, nn.Sequential(*list(getattr(backbone, stage))[:kept]) if kept else nn.Identity())

@@ -15,11 +15,11 @@ import pandas as pd
 from sweeper import models, store
 from sweeper.cell import L2, Cell, Cka, Knn, Probe, probe_key
 from sweeper.data.loading import Loaded, load
-from sweeper.finetune import Devices
 from sweeper.finetune.metrics import score
 from sweeper.grid import Sweep
 from sweeper.ledger import Finished
 from sweeper.live import shown
+from sweeper.outcome import Devices
 from sweeper.probes.cka import cka as linear_cka  # `probes.cka` stays the module
 from sweeper.probes.distance import l2_by_block
 from sweeper.probes.knn import knn_scores

@@ -21,7 +21,7 @@ from torch import nn
 from sweeper import models, store
 from sweeper.cell import Cell, Images
 from sweeper.data.loading import Loaded, load, normalise
-from sweeper.finetune import Devices
+from sweeper.outcome import Devices
 from sweeper.site import Site
 
 _IMAGES_PER_ROW = 1024

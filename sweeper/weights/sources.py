@@ -8,14 +8,14 @@ import json
 import pickle
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import timm
 import torch
 from huggingface_hub import constants
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
-from timm.models import PretrainedCfg
 from torch import Tensor
 
 from sweeper import store
@@ -23,6 +23,9 @@ from sweeper.cell import Weights
 from sweeper.models import base_name
 from sweeper.site import Site
 from sweeper.weights.table import HALF, RADIMAGENET_FILES, SOURCES, Normalisation, problem
+
+if TYPE_CHECKING:
+    from timm.models import PretrainedCfg
 
 State = dict[str, Tensor]
 
@@ -118,7 +121,11 @@ def _path(source: str, site: Site) -> Path:
     raise ValueError(f"source '{source}' has no file of its own")
 
 
+@lru_cache(maxsize=2)
 def _read_imagenet(model: str) -> State:
+    """Read once for all the cells that this process trains one after another."""
+    import timm
+
     try:
         with torch.random.fork_rng(devices=[]):  # the start that timm draws and overwrites must not cost draws of ours
             return dict(timm.create_model(model, pretrained=True).state_dict())
@@ -138,7 +145,9 @@ def _timm_normalisation(model: str) -> Normalisation:
     return (red, green, blue), (red_sd, green_sd, blue_sd)
 
 
-def _timm_facts(model: str) -> PretrainedCfg:
+def _timm_facts(model: str) -> "PretrainedCfg":
+    import timm
+
     facts = timm.get_pretrained_cfg(model)
     if facts is None:
         raise ValueError(f"timm has no pretrained weights for '{model}'")
@@ -148,6 +157,12 @@ def _timm_facts(model: str) -> PretrainedCfg:
 def _read_tensors(path: Path) -> State:
     if not path.is_file():
         raise FileNotFoundError(f"there is no file of weights at {path}")
+    return _read_once(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _read_once(path: Path, changed: int) -> State:
+    """A file's tensors, read once for all the cells that this process trains one after another."""
     try:
         found = load_file(path) if _is_safe(path) else torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
