@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from sweeper import ledger, store, work
 from sweeper.cell import Cell
-from sweeper.contents import cell_contradictions, contradictions, unreadable_rows
+from sweeper.contents import Known, cell_contradictions, contradictions, unreadable_rows
 from sweeper.lease import acquire
 from sweeper.outcome import Outcome
 from sweeper.site import Site
@@ -74,8 +74,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             verdicts = _repair(site, options.study, options.read_data)
         else:
             verdicts = _told(check(site, options.study, read=options.read_data))
-    except (OSError, ValueError, LookupError, sqlite3.Error) as error:
+    except (OSError, ValueError, LookupError, RuntimeError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    except sqlite3.Error as error:
+        print(f"SQLite cannot read {site.tracking}: {error}", file=sys.stderr)
         return 1
     damaged = {each.key for each in verdicts if each.lines}
     if damaged and not options.repair:
@@ -96,13 +99,13 @@ def check(site: Site, study: str, *, read: bool) -> list[Verdict]:
         ConnectionError: when MLflow does not answer.
     """
     ledger.require_whole(site, read=read)
-    waiting = [_judge_waiting(folder, read) for folder in _sealed(site, study)]  # before the runs that they become
+    waiting = list(_judge_waiting(site, study, read))  # before the runs that they become while a driver works
     found = store.patiently(lambda: store.runs(site, study), site)
     runs = sorted((run for run in found if store.KEY in run.data.tags), key=lambda run: run.info.start_time)
     points = ledger.epoch_points(site, study)
     verdicts = _without_repeats([_judge(run, site, points, read) for run in runs])
     finished = {each.key for each in verdicts}
-    verdicts += [each for each in waiting if each.key not in finished and _waits(each)]
+    verdicts += [each for each in waiting if each.key not in finished]
     return sorted(verdicts, key=lambda each: each.title)
 
 
@@ -114,20 +117,20 @@ def _repair(site: Site, study: str, read: bool) -> list[Verdict]:
         verdicts = _told(check(site, study, read=read))
         for each in verdicts:
             lease.check()
-            for what in _queue_again(each, site):
-                print(f"{each.title}: {what} is queued again")
+            for what in _take_out(each, site):
+                print(f"{each.title}: {what} is taken out of the record")
     return verdicts
 
 
-def _queue_again(verdict: Verdict, site: Site) -> Iterator[str]:
-    """Takes a run, or only its damaged probes, out of the record; says what."""
+def _take_out(verdict: Verdict, site: Site) -> Iterator[str]:
+    """Forgets a damaged run, or only its damaged probes, and says what."""
     run_id, folder = verdict.run_id, verdict.folder
     if verdict.damage and folder:
         work.discard(folder)
-        yield "the cell"
+        yield str(folder)
     elif verdict.damage and run_id:
         store.patiently(lambda: store.forget(site, run_id), site)
-        yield f"what run {run_id} recorded"
+        yield f"run {run_id}"
     elif run_id:
         for key in verdict.probes:
             store.patiently(lambda key=key: store.forget_probe(site, run_id, key), site)
@@ -145,18 +148,21 @@ def _told(verdicts: list[Verdict]) -> list[Verdict]:
     return verdicts
 
 
-def _sealed(site: Site, study: str) -> Iterator[Path]:
-    for folder in site.study(study).glob("work-*"):
-        yield from work.sealed(folder)
+def _judge_waiting(site: Site, study: str, read: bool) -> Iterator[Verdict]:
+    """Of each trained cell that waits to be recorded, unless a driver records it just now."""
+    for folder in [each for work_folder in site.study(study).glob("work-*") for each in work.sealed(work_folder)]:
+        try:
+            verdict = _judge_folder(folder, read)
+        except FileNotFoundError:
+            if folder.exists():
+                raise
+        else:
+            if folder.exists():
+                yield verdict
 
 
-def _waits(verdict: Verdict) -> bool:
-    """Whether a folder still waits: a driver that works meanwhile may have taken it over."""
-    return verdict.folder is not None and (verdict.folder / work.MANIFEST).exists()
-
-
-def _judge_waiting(folder: Path, read: bool) -> Verdict:
-    """Of a folder, which is named by the cell's key."""
+def _judge_folder(folder: Path, read: bool) -> Verdict:
+    """Of a trained cell's folder, which is named by its key."""
     path = folder / "outcome.json"
     damage = work.damage(folder, read=read)
     damage += list(_absences(str(folder), _sizes(folder), _SEALED_FILES, damage))
@@ -173,12 +179,13 @@ def _cell_of(outcome: Path) -> Cell:
 def _judge(run: "Run", site: Site, points: Mapping[str, int] | None, read: bool) -> Verdict:
     """Of a finished run."""
     run_id, tags, uri = run.info.run_id, run.data.tags, str(run.info.artifact_uri)
-    names = _SEALED_FILES if store.EPOCHS in tags else _FILES
     with ExitStack() as borrowed:
         folder = _folder(run, site, read, borrowed)
         place = str(folder or uri)
         sizes = _sizes(folder) if folder else store.patiently(lambda: store.sizes(site, run_id), site)
-        damage = work.damage(folder, read=read) if folder and names is _SEALED_FILES else []
+        sealed = store.EPOCHS in tags or work.MANIFEST in sizes
+        names = _SEALED_FILES if sealed else _FILES
+        damage = work.damage(folder, read=read) if folder and sealed else []
         damage += list(_absences(place, sizes, names, damage))
         probes = {key: list(_absences(place, sizes, [name])) for key, name in _probe_files(tags)}
         if folder and read:
@@ -212,8 +219,8 @@ def _folder(run: "Run", site: Site, read: bool, borrowed: ExitStack) -> Path | N
 
 def _content_damage(run: "Run", folder: Path, names: Sequence[str], site: Site) -> list[str]:
     curves = store.patiently(lambda: store.curves(site, run.info.run_id, run.data.metrics), site)
-    looked = [contradictions(folder / name, run, curves) for name in names if name != work.MANIFEST]
-    return [line for lines in looked for line in lines]
+    known = Known(tags=run.data.tags, metrics=run.data.metrics, curves=curves)
+    return [line for name in names if name != work.MANIFEST for line in contradictions(folder / name, known)]
 
 
 def _row_damage(path: Path, known: str | None) -> list[str]:
@@ -246,11 +253,11 @@ def _tag_damage(run: "Run") -> list[str]:
 def _count_damage(run: "Run", points: Mapping[str, int] | None) -> Iterator[str]:
     """The number of epochs as MLflow has it three times over."""
     count = run.data.metrics.get("epochs_run", math.nan)
-    known = {f"its tag {store.EPOCHS}": run.data.tags.get(store.EPOCHS, count)}
+    known: dict[str, str | int] = {f"its tag {store.EPOCHS}": run.data.tags.get(store.EPOCHS, f"{count:.17g}")}
     if points is not None:
         known["its loss curve"] = points.get(run.info.run_id, 0)
     for place, number in known.items():
-        if float(number) != count:
+        if str(number) != f"{count:.17g}":
             yield f"MLflow's run {run.info.run_id} has {count:g} epochs_run and {number} epochs in {place}"
 
 

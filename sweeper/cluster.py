@@ -6,11 +6,22 @@ What runs on it is decided in `tuning` and `probes`.
 import logging
 import math
 import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Mapping
 
 import ray
+from rich.console import Console
 
 from sweeper.grid import Sweep
 from sweeper.outcome import Devices
+
+_SECONDS_BETWEEN_LOOKS = 1.0
+_GONE_SECONDS = 5.0
+"""A part of Ray that refuses connections for so long does not come back."""
+_left = threading.Event()
 
 
 def connect() -> str:
@@ -23,13 +34,17 @@ def connect() -> str:
     }
     os.environ.update({name: os.environ.get(name, value) for name, value in settings.items()})
     context = ray.init(log_to_driver=False, logging_level=logging.ERROR)
-    for name in ("ray", "ray.tune", "ray.train", "ray.data"):
+    for name in ("ray", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what fails is told by `jobs`, once and shorter
+    _left.clear()
+    threading.Thread(target=_watch, args=(_parts(),), name="watch over Ray", daemon=True).start()
     return f"http://{context.dashboard_url}"
 
 
 def disconnect() -> None:
     """Leaves the cluster; a Ray that was started here ends."""
+    _left.set()
     ray.shutdown()
 
 
@@ -59,3 +74,43 @@ def slots_of(devices: Devices) -> int:
             f"{have.get('CPU', 0):g} CPU and {have.get('GPU', 0):g} GPU; lower workers_per_cell or gpus_per_cell"
         )
     return math.floor(slots)
+
+
+def _parts() -> dict[str, tuple[str, int]]:
+    """The parts of Ray without which nothing runs, and where they listen."""
+    own = ray.get_runtime_context().get_node_id()
+    node = next(each for each in ray.nodes() if each["NodeID"] == own)
+    parts = {"raylet": (node["NodeManagerAddress"], node["NodeManagerPort"])}
+    if "RAY_ADDRESS" not in os.environ:  # a cluster may start its own anew, and Ray waits a minute for it
+        host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+        parts["GCS"] = (host, int(port))
+    return parts
+
+
+def _watch(parts: Mapping[str, tuple[str, int]]) -> None:
+    """Ends this process when a part of Ray is gone: Ray would wait for it, for ever, and so would leaving Ray."""
+    heard = dict.fromkeys(parts, time.monotonic())
+    while not _left.wait(_SECONDS_BETWEEN_LOOKS):
+        for name, address in parts.items():
+            if not _refuses(address):
+                heard[name] = time.monotonic()
+            elif time.monotonic() - heard[name] > _GONE_SECONDS:
+                Console().show_cursor()
+                print(
+                    f"RuntimeError: Ray's {name} at {address[0]}:{address[1]} is gone (killed, or out of memory); "
+                    "what is finished is kept: run the same command again",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                os._exit(1)
+
+
+def _refuses(address: tuple[str, int]) -> bool:
+    """Whether nobody listens there; a listener that is only slow does not refuse."""
+    try:
+        socket.create_connection(address, timeout=_GONE_SECONDS).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+    return False

@@ -30,6 +30,10 @@ class SweepStoppedError(RuntimeError):
     """A sweep that does not go on, because it would only go on failing."""
 
 
+class StorageFullError(SweepStoppedError):
+    """A sweep that does not go on, because the storage takes no more; neither can anything be recorded then."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Failure:
     """A cell that could not be trained."""
@@ -392,7 +396,7 @@ class Jobs:
         assert report.fault
         self._shown(job).ended(failed=True)
         if report.fault == "storage":
-            self.stopped = self.stopped or SweepStoppedError(
+            self.stopped = self.stopped or StorageFullError(
                 f"the storage folder {self._orders.site.storage} takes no more: {_last_line(report.error)}; "
                 "nothing is lost: once there is room, run the same command again"
             )

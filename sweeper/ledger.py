@@ -61,7 +61,8 @@ class Records:
 
 def read(site: Site, study: str) -> Records:
     """The records of a study; empty when it was never begun."""
-    rows = _tags_in_sqlite(site, study) if site.tracking.startswith("sqlite:") else store.tags(site, study)
+    in_file = site.tracking.startswith("sqlite:")
+    rows = _tags_in_sqlite(site, study) if in_file else store.patiently(lambda: store.tags(site, study), site)
     found = Records()
     for run_id, tags in rows.items():
         if tags[_STATUS] == "FINISHED":
@@ -157,5 +158,9 @@ def _sqlite(site: Site) -> Iterator[sqlite3.Connection | None]:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         # some are not there where a kill came while MLflow made its schema
         yield connection if {"tags", "runs", "experiments", "metrics"} <= tables else None
+    except sqlite3.OperationalError as error:
+        raise ConnectionError(
+            f"MLflow's database {path} cannot be read now ({error}); run the same command later"
+        ) from error
     finally:
         connection.close()

@@ -3,6 +3,7 @@
 It reads the store and the cache and changes nothing; it imports neither torch nor Ray, so that it answers at once.
 """
 
+import math
 import operator
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -92,15 +93,15 @@ def known_costs(records: Records) -> Costs:
     """What the finished cells tell of the time that others will take."""
     costs = Costs()
     for each in records.finished.values():
-        if each.epochs:
-            costs.observe(each.cell, each.seconds, each.epochs)
+        if math.isfinite(each.seconds):
+            costs.observe(each.cell, each.seconds, each.epochs or each.cell.recipe.epochs)
     return costs
 
 
 def as_table(plans: Sequence[Plan]) -> Table:
     """One line a sweep, for a person."""
-    table = Table(box=None, pad_edge=False)
-    names = ("study", "cells", "done", "left", "failed", "stale", "searches", "trials", "probes", "device time")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    names = ("study", "cells", "done", "left", "failed", "stale", "searches", "trials", "probes", "time")
     for name in names:
         table.add_column(name, justify="left" if name == "study" else "right", no_wrap=True)
     for each in plans:

@@ -22,6 +22,8 @@ from sweeper.cell import Cell, LrSearch, seed_of
 from sweeper.grid import source_key
 
 _DIVERGED = "diverged"
+_LOCKED_SECONDS = 60
+"""How long another process may keep the file locked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +178,7 @@ class Searches:
     @cached_property
     def _storage(self) -> RDBStorage:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        return RDBStorage(f"sqlite:///{self._path}")
+        return RDBStorage(f"sqlite:///{self._path}", engine_kwargs={"connect_args": {"timeout": _LOCKED_SECONDS}})
 
 
 def _place(cell: Cell) -> list[tuple[bool, float, str]]:

@@ -54,6 +54,7 @@ class Recorder:
         """Records a trained cell from its sealed folder, soon; the folder goes when that is done."""
 
         def run() -> None:
+            self._check_lease()  # first: the folder of a driver that has lost the study is gone
             store.publish(self._site, self._study, folder, self._check_lease)
             discard(folder)
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sweeper.jobs import Failure, Spent
     from sweeper.recording import Recorder
 
-_CONSOLE = Console(markup=False, highlight=False, soft_wrap=True)
+_CONSOLE = Console(markup=False, highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,11 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StudyError as mistakes:
         print(f"{options.file}:\n{mistakes}", file=sys.stderr)
         return 2
-    plans = [plan(sweep, site, options.again) for sweep in sweeps]
-    _say(plans)
-    if options.plan:
-        return 0
     try:
+        plans = [plan(sweep, site, options.again) for sweep in sweeps]
+        _say(plans)
+        if options.plan:
+            return 0
         return _run(plans, site, options.file, options.again)
     except KeyboardInterrupt:
         print(
@@ -166,19 +166,20 @@ def _run_sweep(sweep: Sweep, site: Site, again: Collection[str], lost: set[str])
     devices = cluster.devices_of(sweep)
     with acquire(site.study(sweep.name), say=_CONSOLE.print) as lease:
         work = take_over(site.study(sweep.name), lease.token)
-        store.drop_unfinished(site, sweep.name)
+        store.patiently(lambda: store.drop_unfinished(site, sweep.name), site)
         with Recorder(site, sweep.name, work, lease.check) as recorder:
             recorder.flush()
             now = plan(sweep, site, again)
             _refuse_stale(now, again)
             for cell in set(now.left) & set(now.stale):
-                store.forget(site, now.records.finished[cell.key].run_id)
+                store.patiently(partial(store.forget, site, now.records.finished[cell.key].run_id), site)
             failures = _train(now, site, again, lost, recorder, lease.check, work) if now.left else []
         done = ledger.read(site, sweep.name).finished
         if sweep.register:
             for cell in sweep.cells:
                 if cell.key in done:
-                    store.register(site, sweep.register, cell.key, done[cell.key].run_id)
+                    name, run_id = sweep.register, done[cell.key].run_id
+                    store.patiently(partial(store.register, site, name, cell.key, run_id), site)
         probes.run_probes(
             sweep, done, site, slots=cluster.slots_of(devices), devices=devices, work=work, check_lease=lease.check
         )
@@ -196,7 +197,7 @@ def _train(
 ) -> "list[Failure]":
     """Finds the rates of a sweep's cells and trains them; those that failed come back."""
     from sweeper import cluster, tuning
-    from sweeper.jobs import Jobs, Orders
+    from sweeper.jobs import Jobs, Orders, StorageFullError
     from sweeper.rates import Searches
 
     sweep = now.sweep
@@ -218,7 +219,8 @@ def _train(
             check_lease=check_lease,
         )
         tuning.run_jobs(jobs, devices, slots, work)
-        recorder.flush()
+        if not isinstance(jobs.stopped, StorageFullError):  # else it would wait for room
+            recorder.flush()
     if jobs.stopped:
         raise jobs.stopped
     _CONSOLE.print(f"{sweep.name}: {_overhead(jobs.spent, time.monotonic() - began, slots)}")
@@ -268,7 +270,7 @@ def _report(sweep: Sweep, site: Site) -> None:
 
     if not ledger.read(site, sweep.name).finished:
         return
-    found = report(sweep.name, site.study(sweep.name), site)
+    found = store.patiently(lambda: report(sweep.name, site.study(sweep.name), site), site)
     _CONSOLE.print(f"\n{sweep.name}\n{found.text}")
     for path in found.files:
         _CONSOLE.print(f"  {path}")

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,6 +16,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlparse
+
+from filelock import FileLock
 
 from sweeper.cell import Cell, Probe, probe_key
 from sweeper.outcome import Epoch, Fault, Outcome
@@ -48,13 +51,14 @@ def patiently(call: Callable[[], T], site: Site, stop: threading.Event | None = 
     """
     from mlflow.exceptions import MlflowException
 
+    stop = stop or threading.Event()
     began, wait = time.monotonic(), 0.5
     while True:
         try:
             return call()
         except (MlflowException, OSError) as error:
             waited = time.monotonic() - began
-            if not _passing(error) or (stop is not None and stop.is_set()):
+            if not _passing(error) or stop.is_set():
                 raise
             if waited > site.patience:
                 raise ConnectionError(
@@ -63,13 +67,18 @@ def patiently(call: Callable[[], T], site: Site, stop: threading.Event | None = 
                 ) from error
             if wait == 8:
                 print(f"waiting for MLflow at {site.tracking}: {_line(error)}", file=sys.stderr, flush=True)
-            time.sleep(wait)
+            stop.wait(wait)
             wait = min(2 * wait, 30)
 
 
 def initialise(site: Site, study: str) -> None:
-    """Makes the tracking database and the study's experiment; called once, before anything is recorded."""
+    """Makes the tracking database and the study's experiment; called before anything is recorded."""
     site.storage.mkdir(parents=True, exist_ok=True)
+    with FileLock(site.storage / "initialise.lock"):  # of drivers that start at once, all but one die in the schema
+        patiently(lambda: _make_experiment(site, study), site)
+
+
+def _make_experiment(site: Site, study: str) -> None:
     client = _client(site.tracking)
     if client.get_experiment_by_name(study) is None:
         client.create_experiment(study, artifact_location=_artifact_location(site, study))
@@ -219,14 +228,21 @@ def registered_path(name: str, version: str, site: Site) -> Path:
 
 def artifact(site: Site, run_id: str, name: str) -> Path:
     """A local path of a run's file; fetched into the cache first where the artefacts lie elsewhere."""
-    folder = local_folder(site, run_id)
+    folder = patiently(lambda: local_folder(site, run_id), site)
     if folder:
         return folder / name
-    target = site.cache / "artifacts" / run_id
-    target.mkdir(parents=True, exist_ok=True)
-    if not (target / name).exists():
-        _client(site.tracking).download_artifacts(run_id, name, str(target))
-    return target / name
+    target = site.cache / "artifacts" / run_id / name
+    if not target.exists():
+        patiently(lambda: _fetch_whole(site, run_id, name, target), site)
+    return target
+
+
+def _fetch_whole(site: Site, run_id: str, name: str, target: Path) -> None:
+    """Brings a run's file from a server; it appears whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=site.cache) as unfinished:
+        fetched = _client(site.tracking).download_artifacts(run_id, name, unfinished)
+        Path(fetched).replace(target)
 
 
 def local_folder(site: Site, run_id: str) -> Path | None:
@@ -300,6 +316,7 @@ def _client(tracking: str) -> "MlflowClient":
         "MLFLOW_DISABLE_TELEMETRY": "true",  # no study reports home
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # `patiently` waits longer, and says so
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines a cell
     }
     os.environ.update({name: os.environ.get(name, value) for name, value in settings.items()})
     logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -15,6 +15,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from sweeper.jobs import DIED, Job, Jobs, Report
+from sweeper.orphan import die_with_parent
 from sweeper.outcome import Devices
 
 _TRIALS_PER_TUNER = 2000
@@ -37,6 +38,7 @@ class _Trial(tune.Trainable):
     """One job after another in the same warm process, which alone imports torch."""
 
     def setup(self, config: dict[str, Any]) -> None:
+        die_with_parent()
         self._job: Job = config["job"]
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -102,7 +104,8 @@ class _Feed(Searcher):
 
 def _run(feed: _Feed, devices: Devices, slots: int, folder: Path) -> None:
     """Lets Tune run a feed's jobs, on as many warm actors as there are slots."""
-    resources = {"CPU": 1.0, "GPU": devices.gpus} if devices.workers == 1 else {"CPU": 0.0}  # a lane has its own
+    own = {"CPU": 1.0, "GPU": devices.gpus}
+    resources = own if devices.workers == 1 else {"CPU": 0.0, "memory": 1.0}  # a lane has its own; Tune refuses none
     tuner = tune.Tuner(
         tune.with_resources(_Trial, resources),
         tune_config=tune.TuneConfig(

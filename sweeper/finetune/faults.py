@@ -34,7 +34,9 @@ def fault_of(error: BaseException) -> Fault:
                 return seen.fault
             case torch.OutOfMemoryError() | MemoryError():
                 return "memory"
-            case ConnectionError():
+            case ConnectionError() | torch.distributed.DistError():
+                return "system"
+            case RuntimeError() if "/gloo/transport/" in str(seen):  # another worker of the group died
                 return "system"
             case OSError() if seen.errno in _STORAGE:
                 return "storage"

@@ -15,6 +15,7 @@ from typing import Any
 
 from sweeper.finetune.faults import JobError, fault_of
 from sweeper.finetune.loop import DivergedError
+from sweeper.orphan import die_with_parent
 
 Worker = Callable[[dict[str, Any]], None]
 """Run in every worker of a group; the first of them calls `config["tell"]` once."""
@@ -93,6 +94,7 @@ def _serve(lane: dict[str, Any]) -> None:
     import ray
     from ray import train
 
+    die_with_parent()
     mailbox, rank = lane["mailbox"], train.get_context().get_world_rank()
     for number in itertools.count():
         job = ray.get(mailbox.job.remote(number))

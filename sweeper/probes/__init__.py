@@ -63,9 +63,15 @@ def run_probes(
             data = load(subject.cell.images, site)
             for probe in subject.missing:
                 rows = _rows(probe, subject, features, data, site)
-                check_lease()
-                store.patiently(partial(store.log_probe, site, subject.run_id, probe, rows, work), site)
+                store.patiently(partial(_log, site, subject, probe, rows, work, check_lease), site)
             progress.ended()
+
+
+def _log(
+    site: Site, subject: _Subject, probe: Probe, rows: pd.DataFrame, work: Path, check_lease: Callable[[], None]
+) -> None:
+    check_lease()  # at each attempt: with the study, its folder of work goes to another driver
+    store.log_probe(site, subject.run_id, probe, rows, work)
 
 
 def _lacking(sweep: Sweep, done: Mapping[str, Finished]) -> Iterator[_Subject]:

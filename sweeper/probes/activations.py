@@ -21,6 +21,7 @@ from torch import nn
 from sweeper import models, store
 from sweeper.cell import Cell, Images
 from sweeper.data.loading import Loaded, load, normalise
+from sweeper.orphan import die_with_parent
 from sweeper.outcome import Devices
 from sweeper.site import Site
 
@@ -87,6 +88,7 @@ class _Extractor:
     """A warm process that keeps the last model; rows of one pass come one after another."""
 
     def __init__(self) -> None:
+        die_with_parent()
         self._device = torch.device("cuda" if torch.cuda.is_available() and ray.get_gpu_ids() else "cpu")
         if self._device.type == "cpu":
             torch.set_num_threads(1)
