@@ -317,6 +317,7 @@ def _client(tracking: str) -> "MlflowClient":
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # `patiently` waits longer, and says so
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines a cell
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     }
     os.environ.update({name: os.environ.get(name, value) for name, value in settings.items()})
     logging.getLogger("alembic").setLevel(logging.WARNING)

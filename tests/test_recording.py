@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -114,10 +115,10 @@ def publish(root: Path, study: str, work: Path) -> Iterator[Callable[[int], str]
     command = [sys.executable, "-c", PUBLISH, str(Path(__file__).parent), str(root), study, str(work)]
     settings = os.environ | {"MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool"}  # connections do not survive a fork
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=settings)
-    assert process.stdin is not None
-    assert process.stdout is not None
 
     def ask(last: int) -> str:
+        assert process.stdin is not None
+        assert process.stdout is not None
         process.stdin.write(f"{last}\n")
         process.stdin.flush()
         return process.stdout.readline().strip()
@@ -144,6 +145,23 @@ def test_what_an_earlier_driver_left_sealed_is_recorded_at_the_start(prepared: S
         recorder.flush()
         assert recorder.recorded == {cell.key for cell in some}
     assert ledger.read(prepared, study).finished.keys() == recorder.recorded
+
+
+def test_a_folder_whose_cell_is_recorded_already_goes_and_adds_no_run(
+    prepared: Site, study: str, work: Path, tmp_path: Path
+) -> None:
+    """As a driver leaves it that is killed when it has finished the run."""
+    (cell,) = cells(1)
+    (folder,) = seal_cells(work, [cell])
+    shutil.copytree(folder, tmp_path / "again")
+    with Recorder(prepared, study, work, held):
+        pass
+    (tmp_path / "again").rename(folder)
+    with Recorder(prepared, study, work, held) as recorder:
+        pass
+    assert finished(prepared, study) == {cell.key: 1}
+    assert recorder.recorded == {cell.key}
+    assert list(work.iterdir()) == []
 
 
 def test_what_is_not_sealed_stays(prepared: Site, study: str, work: Path) -> None:
@@ -230,7 +248,7 @@ def test_an_interrupted_driver_does_not_wait_for_a_store_that_is_away(away: Site
 
 def test_an_interrupted_driver_begins_nothing_more(prepared: Site, study: str, work: Path) -> None:
     recorder, later = Recorder(prepared, study, work, held), list[int]()
-    recorder.do(lambda: recorder._stop.wait(60))
+    recorder.do(lambda: print(recorder._stop.wait(60)))
     recorder.do(lambda: later.append(1))
     with pytest.raises(KeyboardInterrupt), recorder:
         raise KeyboardInterrupt
@@ -248,6 +266,6 @@ def test_a_driver_that_lost_its_study_records_nothing(prepared: Site, study: str
 def test_a_driver_that_lost_its_study_does_not_wait_for_its_folders(prepared: Site, study: str, work: Path) -> None:
     seal_cells(work, cells(1))
     recorder = Recorder(replace(prepared, patience=10), study, work, lost)
-    recorder.do(lambda: work.rename(work.with_name("work-2")))
+    recorder.do(lambda: os.rename(work, work.with_name("work-2")))
     with pytest.raises(LeaseLostError), recorder:
         recorder.flush()

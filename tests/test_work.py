@@ -122,11 +122,11 @@ def test_a_manifest_torn_anywhere_is_found(folder: Path) -> None:
 
 
 def test_a_manifest_with_any_bit_flipped_is_found(folder: Path) -> None:
-    for bit in range(8 * (folder / MANIFEST).stat().st_size):
+    whole = (folder / MANIFEST).read_bytes()
+    for bit in range(8 * len(whole)):
+        (folder / MANIFEST).write_bytes(whole)
         flip(folder / MANIFEST, bit)
         assert damage(folder, read=True), bit
-        flip(folder / MANIFEST, bit)
-    assert damage(folder, read=True) == []
 
 
 def test_only_sealed_folders_wait_to_be_recorded(folder: Path) -> None:
