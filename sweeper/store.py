@@ -324,6 +324,7 @@ def _client(tracking: str) -> "MlflowClient":
     from mlflow import MlflowClient
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # `patiently` says it in a line
     return MlflowClient(tracking_uri=tracking)
 
 
