@@ -26,7 +26,7 @@ from sweeper.site import Site
 from sweeper.work import MANIFEST, take_over
 
 if TYPE_CHECKING:
-    from sweeper.jobs import Failure, Spent
+    from sweeper.job import Failure, Spent
     from sweeper.recording import Recorder
 
 _CONSOLE = Console(markup=False, highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
@@ -197,7 +197,8 @@ def _train(
 ) -> "list[Failure]":
     """Finds the rates of a sweep's cells and trains them; those that failed come back."""
     from sweeper import cluster, tuning
-    from sweeper.jobs import Jobs, Orders, StorageFullError
+    from sweeper.job import Orders
+    from sweeper.jobs import Jobs, StorageFullError
     from sweeper.rates import Searches
 
     sweep = now.sweep

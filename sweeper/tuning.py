@@ -14,7 +14,8 @@ from typing import Any
 from ray import tune
 from ray.tune.search import Searcher
 
-from sweeper.jobs import DIED, Job, Jobs, Report
+from sweeper.job import DIED, Job, Report
+from sweeper.jobs import Jobs
 from sweeper.orphan import die_with_parent
 from sweeper.outcome import Devices
 

@@ -12,7 +12,8 @@ from rich.console import Console
 from sweeper import ledger, store
 from sweeper.cell import Cell, LrSearch, make_cell
 from sweeper.costs import Costs
-from sweeper.jobs import CellJob, Job, Jobs, Orders, RateJob, Report
+from sweeper.job import CellJob, Job, Orders, RateJob, Report
+from sweeper.jobs import Jobs
 from sweeper.ledger import Records
 from sweeper.live import Progress
 from sweeper.outcome import Devices, Fault, RateTrial, Trained

@@ -13,7 +13,8 @@ from queueing import CELL, SEARCH, Begin, Queue, queues
 from sweeper import ledger, store
 from sweeper.cell import Cell, LrSearch
 from sweeper.grid import source_key
-from sweeper.jobs import DIED, CellJob, Job, RateJob, SweepStoppedError
+from sweeper.job import DIED, CellJob, Job, RateJob
+from sweeper.jobs import SweepStoppedError
 from sweeper.rates import Searches
 from sweeper.site import Site
 

@@ -10,7 +10,8 @@ from queueing import CELL, SEARCH, Begin, keys, queues, seeds
 
 from sweeper import ledger, store
 from sweeper.cell import Cell, LrSearch
-from sweeper.jobs import DIED, RateJob, SweepStoppedError
+from sweeper.job import DIED, RateJob
+from sweeper.jobs import SweepStoppedError
 from sweeper.lease import LeaseLostError
 from sweeper.outcome import ATTEMPTS
 from sweeper.rates import Searches

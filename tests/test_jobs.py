@@ -11,7 +11,7 @@ from queueing import CELL, SEARCH, Begin, heir, keys, queues, seeds
 from sweeper import store
 from sweeper.cell import LrSearch
 from sweeper.grid import source_key
-from sweeper.jobs import CellJob, RateJob
+from sweeper.job import CellJob, RateJob
 from sweeper.site import Site
 
 

@@ -1,0 +1,127 @@
+"""What a worker is given to do, and what it reports: one rate trial or one cell.
+
+Which comes when is `jobs`' business; the worker alone imports torch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweeper.cell import Cell
+from sweeper.outcome import Devices, Fault, RateTrial, Trained
+from sweeper.rates import Ask
+from sweeper.site import Site
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A cell that could not be trained."""
+
+    cell: Cell
+    error: str
+    """The last line says what went wrong; a traceback stands above it where there is one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Orders:
+    """What all jobs of a sweep have in common."""
+
+    study: str
+    site: Site
+    work: Path
+    """The folder of work in flight."""
+    devices: Devices
+    tags: Mapping[str, str]
+    """Commit and versions."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateJob:
+    """One rate trial."""
+
+    ask: Ask
+    orders: Orders
+    parts: int = 1
+
+    @property
+    def name(self) -> str:
+        return f"{self.ask.setting}-rate{self.ask.number}"
+
+    @property
+    def folder(self) -> Path:
+        return self.orders.work / self.name
+
+    def run(self) -> RateTrial:
+        """Trains and scores at the asked rate, in this process."""
+        from sweeper import finetune  # torch: in the worker alone
+
+        ask, orders = self.ask, self.orders
+        return finetune.try_rate(
+            ask.cell,
+            orders.site,
+            lr=ask.lr,
+            floor=ask.floor,
+            folder=self.folder,
+            devices=orders.devices,
+            tags=orders.tags,
+            parts=self.parts,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellJob:
+    """One cell at its rate."""
+
+    cell: Cell
+    lr: float
+    orders: Orders
+    parts: int = 1
+
+    @property
+    def name(self) -> str:
+        return self.cell.title()
+
+    @property
+    def folder(self) -> Path:
+        return self.orders.work / self.cell.key
+
+    def run(self) -> Trained:
+        """Trains the cell, in this process, and leaves its sealed folder."""
+        from sweeper import finetune  # torch: in the worker alone
+
+        orders = self.orders
+        return finetune.fit(
+            self.cell,
+            orders.site,
+            lr=self.lr,
+            folder=self.folder,
+            devices=orders.devices,
+            tags=orders.tags,
+            parts=self.parts,
+        )
+
+
+Job = RateJob | CellJob
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What came of a job."""
+
+    told: RateTrial | Trained | None = None
+    error: str = ""
+    fault: Fault | None = None
+    """None when it went well."""
+
+
+DIED = Report(error="the process that ran it died (killed, or out of memory); Ray's logs say more", fault="system")
+
+
+@dataclass(kw_only=True)
+class Spent:
+    """Where the time of a sweep went."""
+
+    seconds: float = 0.0
+    """Training and evaluation alone, of all jobs."""
+    cells: int = 0
+    trials: int = 0
