@@ -1,7 +1,7 @@
 """Studies whose processes are killed, stopped and run twice: real Ray, MLflow and Optuna, nothing is replaced.
 
-`SWEEPER_CHAOS_SEED` (0) draws the moments and places of `SWEEPER_CHAOS_KILLS` (20) kills. On four idle cores
-`pytest -m slow -n0 tests/test_chaos.py` takes about a quarter of an hour, half of it for the twenty kills.
+`SWEEPER_CHAOS_SEED` (0) draws the moments and places of `SWEEPER_CHAOS_KILLS` (20) kills. `pytest -m slow -n0
+tests/test_chaos.py` took half an hour on four cores that others used as well (load 5 to 20); fewer kills take less.
 """
 
 import math
