@@ -303,7 +303,9 @@ def described(site: Site, key: str) -> Cell | None:
 def _passing(error: Exception) -> bool:
     """Whether an error is of MLflow's surroundings (server, network, disk, lock) and may pass."""
     code = getattr(error, "error_code", None)
-    return code in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED") or isinstance(error, OSError)
+    if code in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"):
+        return True
+    return isinstance(error, OSError) and not isinstance(error, FileNotFoundError)  # what is gone does not come back
 
 
 def _line(error: Exception) -> str:
@@ -372,19 +374,14 @@ def _log(
     run_id: str,
     *,
     metrics: Iterable[tuple[str, float, int, int]] = (),
-    parameters: Mapping[str, Any] | None = None,
-    tags: Mapping[str, str] | None = None,
+    parameters: Mapping[str, Any],
 ) -> None:
     """Logs in as few calls as MLflow takes: one call per metric is five times slower."""
-    from mlflow.entities import Metric, Param, RunTag
+    from mlflow.entities import Metric, Param
 
     points = [Metric(name, value, now, step) for name, value, now, step in metrics]
-    pairs = [
-        Param(name, value if isinstance(value, str) else json.dumps(value))
-        for name, value in (parameters or {}).items()
-    ]
-    marks = [RunTag(name, value) for name, value in (tags or {}).items()]
-    client.log_batch(run_id, points[:_METRICS_PER_CALL], pairs, marks)
+    pairs = [Param(name, value if isinstance(value, str) else json.dumps(value)) for name, value in parameters.items()]
+    client.log_batch(run_id, points[:_METRICS_PER_CALL], pairs)
     for start in range(_METRICS_PER_CALL, len(points), _METRICS_PER_CALL):
         client.log_batch(run_id, points[start : start + _METRICS_PER_CALL])
 

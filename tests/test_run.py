@@ -227,6 +227,17 @@ def test_a_mistake_in_the_file_is_answered_before_anything_runs(
     assert said in capsys.readouterr().err
 
 
+def test_a_source_cell_that_never_ran_is_one_sentence(
+    tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    use(site, monkeypatch)
+    site.storage.mkdir()
+    assert main([study(tmp_path, dataset="digits", source="cell:0123456789abcdef"), "--plan"]) == 1
+    said = capsys.readouterr().err
+    assert "LookupError: cell 0123456789abcdef has no finished run" in said
+    assert "Traceback" not in said
+
+
 def test_a_source_cell_must_have_the_same_model_and_be_deep_enough(
     tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -143,6 +143,18 @@ def test_a_store_that_stays_away_is_one_sentence(site: Site) -> None:
         store.patiently(lambda: store.initialise(away, "study"), away)
 
 
+def test_a_file_that_is_gone_is_not_waited_for(site: Site) -> None:
+    calls = []
+
+    def call() -> bytes:
+        calls.append(1)
+        return (site.storage / "gone").read_bytes()
+
+    with pytest.raises(FileNotFoundError):
+        store.patiently(call, site)
+    assert len(calls) == 1
+
+
 def test_a_mistake_is_not_waited_for(prepared: Site) -> None:
     with pytest.raises(LookupError, match="no study 'other'"):
         store.patiently(lambda: store.runs(prepared, "other"), prepared)

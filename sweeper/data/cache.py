@@ -6,7 +6,6 @@ sources that have changed since are left lying until then.
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from PIL import Image
 from sweeper.cell import digest
 from sweeper.data.dataset import COLUMNS, Dataset, Task, read_index, task_of
 from sweeper.site import Site
+from sweeper.work import sync
 
 FORMAT = 1
 """Raise it whenever decoding, resizing or the files change, so that older entries are not read."""
@@ -89,9 +89,9 @@ def _build(
         meta = {"classes": classes, "fingerprint": _fingerprint(pixels, index)}
         (unfinished / "meta.json").write_text(json.dumps(meta))
         for path in (*unfinished.iterdir(), unfinished):
-            _sync(path)
+            sync(path)
         unfinished.rename(folder)
-        _sync(folder.parent)
+        sync(folder.parent)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -151,15 +151,6 @@ def _fingerprint(pixels: np.ndarray, index: pd.DataFrame) -> str:
 def _rows(index: pd.DataFrame) -> list[list[str | None]]:
     """The content of the index as JSON can hold it: a missing part is None."""
     return index[list(COLUMNS)].astype(object).where(index[list(COLUMNS)].notna(), None).to_numpy().tolist()
-
-
-def _sync(path: Path) -> None:
-    """Brings a file or folder to the disk, so that a power cut after the move cannot leave a hollow entry."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _safe(name: str) -> str:
