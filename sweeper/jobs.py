@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from sweeper import store
 from sweeper.cell import Cell, LrSearch
@@ -17,10 +18,10 @@ from sweeper.costs import Costs
 from sweeper.grid import source_key
 from sweeper.job import CellJob, Failure, Job, Orders, RateJob, Report, Spent
 from sweeper.live import Progress
-from sweeper.outcome import ATTEMPTS, Fault, RateTrial, Trained
+from sweeper.outcome import ATTEMPTS, Fault, Outcome, RateTrial, Trained
 from sweeper.rates import Search, Searches
 from sweeper.recording import Recorder
-from sweeper.work import discard
+from sweeper.work import MANIFEST, discard
 
 _SAME_FAILURES = 5
 
@@ -114,6 +115,8 @@ class Jobs:
         if not self._passes(self._check_lease):
             self._shown(job).back()
             return
+        if report.fault and (job.folder / MANIFEST).exists():
+            report = Report(told=_sealed(job.folder))  # what failed had left everything behind
         again = self._retry(job, report)
         if again:
             self._again.append(again)
@@ -176,8 +179,8 @@ class Jobs:
         """Expected time from the next of a setting's rate trials, None being the first, to the cell's end."""
         search = cell.recipe.lr
         assert isinstance(search, LrSearch)
-        share = (search.epochs or cell.recipe.epochs) / cell.recipe.epochs
-        return self._costs.rank(cell) * (1 + share * (search.trials if trials is None else trials))
+        share = search.trial_epochs(cell.recipe.epochs) / cell.recipe.epochs
+        return self._costs.rank(cell) * (1 + share * (search.trainings if trials is None else trials))
 
     def _longest(self) -> float:
         """Expected time to the end of the setting whose search is the furthest from it."""
@@ -215,11 +218,11 @@ class Jobs:
     def _tell(self, job: RateJob, told: RateTrial) -> None:
         setting = job.ask.setting
         search = self._open[setting] if setting in self._open else self._given_up[setting][0]
-        search.tell(job.ask.number, told.scores, told.diverged)
+        search.tell(job.ask.number, told)
         self._forget(job)
         self.spent.seconds += told.seconds
         self.spent.trials += 1
-        self._learn(job.ask.cell, told.seconds, len(told.scores))
+        self._learn(job.ask.cell, told.seconds, len(told.scores) // job.ask.cell.recipe.validations)
         self._trials_shown.ended(note="" if search.left else f"{job.ask.cell.title()} at {search.found() or 0:.2g}")
         if setting in self._open and not search.left:
             self._found(self._open.pop(setting))
@@ -227,11 +230,29 @@ class Jobs:
     def _found(self, search: Search) -> None:
         """Gives a setting's cells the rate that was found for them."""
         lr = search.found()
+        self._record(search, lr)
         if lr is None:
-            self._give_up(search, _all_diverged(search), "own", 1)
+            self._give_up(search, search.nothing_found(), "own", 1)
             return
         for cell in self._seekers.pop(search.setting):
             self._push(cell, lr)
+
+    def _record(self, search: Search, lr: float | None) -> None:
+        """Has the rates that a search tried recorded."""
+        orders, table = self._orders, search.table()
+
+        def record() -> None:
+            store.log_search(
+                orders.site,
+                orders.study,
+                search.cell,
+                lr=lr,
+                table=table,
+                tags=orders.tags,
+                check_lease=self._check_lease,
+            )
+
+        self._recorder.do(record)
 
     def _give_up(self, search: Search, error: str, fault: Fault, attempts: int) -> None:
         """Loses the cells of a setting whose rate will not be found; together they count as one failure."""
@@ -336,12 +357,9 @@ def _counted_as(job: Job) -> str:
     return job.cell.key if isinstance(job, CellJob) else job.name
 
 
-def _all_diverged(search: Search) -> str:
-    low, high = f"{search.lr.low:g}", f"{search.lr.high:g}"
-    return (
-        f"every one of the {search.lr.trials} learning rates tried from {low} to {high} diverged; "
-        "declare an LrSearch over smaller rates"
-    )
+def _sealed(folder: Path) -> Trained:
+    outcome = Outcome.from_json((folder / "outcome.json").read_text())
+    return Trained(seconds=outcome.seconds, spent=outcome.seconds, epochs=len(outcome.epochs))
 
 
 def _last_line(error: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import make_site
 from queueing import CELL, SEARCH, Begin, keys, queues, seeds
+from recorded import sealed_folder
 
 from sweeper import ledger, store
 from sweeper.cell import Cell, LrSearch
@@ -67,6 +68,15 @@ def test_a_setting_whose_trial_died_three_times_fails_with_its_attempts(begin: B
     assert {key: (each.fault, each.attempts) for key, each in failed.items()} == {
         cell.key: ("system", ATTEMPTS) for cell in cells
     }
+
+
+def test_a_cell_whose_process_died_after_its_last_file_is_finished(begin: Begin) -> None:
+    queue = begin([CELL], attempts={CELL.key: ATTEMPTS - 1})
+    job = queue.take_cell()
+    sealed_folder(job.folder, CELL)
+    queue.jobs.ended(job, DIED)
+    assert not queue.jobs.left
+    assert queue.records().finished.keys() == {CELL.key}
 
 
 def test_a_job_begun_again_keeps_its_folder(begin: Begin) -> None:
