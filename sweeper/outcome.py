@@ -83,11 +83,33 @@ class Outcome:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Curve:
+    """How far a cell in training has come."""
+
+    cell: Cell
+    epochs: tuple[Epoch, ...]
+
+    def to_json(self) -> str:
+        """JSON that `from_json` reads back to an equal curve."""
+        return json.dumps({"cell": self.cell.to_json(), "epochs": [dataclasses.asdict(each) for each in self.epochs]})
+
+    @staticmethod
+    def from_json(text: str) -> "Curve":
+        """The curve that `to_json` wrote."""
+        plain = json.loads(text)
+        return Curve(cell=Cell.from_json(plain["cell"]), epochs=tuple(Epoch(**each) for each in plain["epochs"]))
+
+
+@dataclass(frozen=True, kw_only=True)
 class RateTrial:
-    """What one learning rate came to."""
+    """What one learning rate came to, or one training through a range of them."""
 
     scores: tuple[float, ...]
-    """The selecting validation score after each epoch."""
+    """The recipe's `monitor` at each validation; none in a range test."""
+    higher: bool = True
+    """Whether a higher score is better."""
+    losses: tuple[float, ...] = ()
+    """Of a range test: mean training loss at each of its rates, as far as it went."""
     diverged: str | None
     """Where training left the finite numbers, if it did."""
     seconds: float

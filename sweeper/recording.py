@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweeper import store
-from sweeper.outcome import Outcome
+from sweeper.outcome import Curve, Outcome
 from sweeper.site import Site
-from sweeper.work import discard, sealed
+from sweeper.work import CURVE, discard, sealed
+
+_SECONDS_BETWEEN_LOOKS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,8 @@ class _Task:
     run: Callable[[], None]
     key: str | None
     """Of the cell that is finished when this is done, if it is one."""
+    listed: bool = True
+    """Whether somebody handed it in and may wait for it."""
 
 
 class Recorder:
@@ -33,6 +37,8 @@ class Recorder:
         self._site, self._study, self._work, self._check_lease = site, study, work, check_lease
         self._tasks: queue.Queue[_Task | None] = queue.Queue()
         self._error: Exception | None = None
+        self._shown: dict[str, tuple[str, int]] = {}
+        """Key of a cell that is being trained -> its run for the time being, and how many epochs that shows."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="recorder", daemon=True)
 
@@ -81,7 +87,7 @@ class Recorder:
             raise self._error
 
     def _serve(self) -> None:
-        while (task := self._tasks.get()) is not None and not self._stop.is_set():
+        while (task := self._next()) is not None and not self._stop.is_set():
             try:
                 store.patiently(task.run, self._site, self._stop)
             except Exception as error:  # noqa: BLE001 (raised in the driver's own thread by `check`)
@@ -89,4 +95,32 @@ class Recorder:
                 return
             if task.key:
                 self.recorded.add(task.key)
-            self._tasks.task_done()
+                self._shown.pop(task.key, None)  # recording it has removed that run
+            if task.listed:
+                self._tasks.task_done()
+
+    def _next(self) -> _Task | None:
+        """The next task; while there is none, what cells in training have come to."""
+        try:
+            return self._tasks.get(timeout=_SECONDS_BETWEEN_LOOKS)
+        except queue.Empty:
+            return _Task(run=self._show, key=None, listed=False)
+
+    def _show(self) -> None:
+        """Brings the epochs of cells in training to MLflow, where a person may be looking."""
+        self._check_lease()
+        for path in self._work.glob(f"[!.]*/{CURVE}"):
+            curve = _read(path)
+            if curve is None or path.parent.name != curve.cell.key or curve.cell.key in self.recorded:
+                continue  # a rate trial's, or a cell that has ended since
+            run_id, count = self._shown.get(curve.cell.key, (None, 0))
+            if len(curve.epochs) > count:
+                run_id = store.show(self._site, self._study, curve.cell, curve.epochs[count:], run_id)
+                self._shown[curve.cell.key] = run_id, len(curve.epochs)
+
+
+def _read(path: Path) -> Curve | None:
+    try:
+        return Curve.from_json(path.read_text())
+    except FileNotFoundError:  # its cell has ended since it was listed
+        return None

@@ -1,6 +1,6 @@
 """The record of a study in MLflow: everything that each of its cells left. The one door to MLflow.
 
-One experiment a study, one run a cell. A run counts only when its status is FINISHED, which is set last; whatever a
+One experiment a study, one run a cell and one a rate search. A run counts only when its status is FINISHED, which is set last; whatever a
 killed driver left open is deleted by the next. Which cells are finished is asked of `ledger`, which is faster.
 """
 
@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -34,6 +34,9 @@ KEY, CELL, ERROR, FAULT, ATTEMPTS, LR_FOUND, FINGERPRINT, SECONDS, EPOCHS, PROBE
     f"sweeper.{name}"
     for name in ("key", "cell", "error", "fault", "attempts", "lr_found", "fingerprint", "seconds", "epochs", "probe")
 )
+SETTING = "sweeper.setting"
+"""Tag of a rate search's run, which has no key: it is no cell's."""
+RATES = "rates.parquet"
 PROBE_SUM = "sweeper.sha256"
 PROBES = "probes"
 """The folder of a run's files that holds the rows of its probes."""
@@ -94,6 +97,21 @@ def drop_unfinished(site: Site, study: str) -> None:
         client.delete_run(run.info.run_id)
 
 
+def show(site: Site, study: str, cell: Cell, epochs: Sequence[Epoch], run_id: str | None) -> str:
+    """The open run that shows the epochs of a cell in training; it gives way to the one in which the cell is recorded.
+
+    Args:
+        epochs: those that it does not show yet.
+        run_id: None to open it.
+    """
+    client = _client(site.tracking)
+    run_id = run_id or _create(client, study, cell, {})
+    now = int(time.time() * 1000)
+    points = ((name, value, now, each.number) for each in epochs for name, value in epoch_numbers(each).items())
+    _log(client, run_id, metrics=points, parameters={})
+    return run_id
+
+
 def publish(site: Site, study: str, folder: Path, check_lease: Callable[[], None]) -> str:
     """The run in which a trained cell is recorded from its sealed folder; a second call adds none.
 
@@ -126,6 +144,44 @@ def fail(
         _log(client, run_id, parameters=cell.row())
         client.log_text(run_id, error, "error.txt")
         client.set_terminated(run_id, "FAILED")
+
+
+def log_search(
+    site: Site,
+    study: str,
+    cell: Cell,
+    *,
+    lr: float | None,
+    table: "pd.DataFrame",
+    tags: Mapping[str, str],
+    check_lease: Callable[[], None],
+) -> str:
+    """The run in which an ended rate search is recorded, with all that it tried; a second call adds none.
+
+    Args:
+        cell: the one that it was run on.
+        lr: the rate found, if one was.
+        table: the trials.
+        tags: commit and versions.
+        check_lease: raises when the study is no longer this driver's.
+    """
+    check_lease()
+    client = _client(site.tracking)
+    for run in _search(client, [_experiment(client, study)], f"tags.`{SETTING}` = '{cell.setting()}'"):
+        if run.info.status == "FINISHED":
+            return str(run.info.run_id)
+        client.delete_run(run.info.run_id)
+    known = {SETTING: cell.setting(), CELL: cell.to_json(), LR_FOUND: repr(lr)} | dict(tags)
+    run = client.create_run(_experiment(client, study), run_name=f"rates of {cell.title()}", tags=known)
+    run_id = str(run.info.run_id)
+    _log(client, run_id, parameters=cell.row() | {"lr_found": lr})
+    with tempfile.TemporaryDirectory() as folder:
+        table.to_parquet(Path(folder) / RATES)
+        client.log_artifacts(run_id, folder)
+    _sync_artifacts(site, run_id)
+    check_lease()
+    client.set_terminated(run_id, "FINISHED")
+    return run_id
 
 
 def forget(site: Site, run_id: str) -> None:

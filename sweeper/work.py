@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 MANIFEST = "manifest.json"
+CURVE = "curve.json"
+"""The epochs so far of a cell in training, for those who look on."""
 _DISCARDED = ".discarded"
 _UNFINISHED = ".*.[0-9]*"
 """The names under which `write_whole` writes."""

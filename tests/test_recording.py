@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,14 +14,17 @@ from pathlib import Path
 
 import pytest
 from conftest import make_site
-from recorded import sealed_folder
+from recorded import epochs, sealed_folder
 
-from sweeper import ledger, store
+from sweeper import ledger, recording, store
 from sweeper.cell import Cell, make_cell
 from sweeper.lease import LeaseLostError
+from sweeper.outcome import Curve
 from sweeper.recording import Recorder
 from sweeper.site import Site
-from sweeper.work import MANIFEST, sealed
+from sweeper.work import CURVE, MANIFEST, sealed, write_whole
+
+RUNNING = "attributes.status = 'RUNNING'"
 
 PUBLISH = """
 import os, sys, threading
@@ -269,3 +273,39 @@ def test_a_driver_that_lost_its_study_does_not_wait_for_its_folders(prepared: Si
     recorder.do(lambda: os.rename(work, work.with_name("work-2")))
     with pytest.raises(LeaseLostError), recorder:
         recorder.flush()
+
+
+def open_runs(site: Site, study: str) -> list[str]:
+    """Ids of the study's runs that are still open."""
+    client = store._client(site.tracking)
+    return [run.info.run_id for run in store._search(client, [store._experiment(client, study)], RUNNING)]
+
+
+def test_epochs_of_a_cell_in_training_are_shown_once_each_and_give_way_to_its_record(
+    prepared: Site, study: str, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "_SECONDS_BETWEEN_LOOKS", 0.05)
+    cell = cells(1)[0]
+    folder = work / cell.key
+    folder.mkdir()
+    with Recorder(prepared, study, work, held) as recorder:
+        for count in (1, 3):
+            write_whole(folder / CURVE, Curve(cell=cell, epochs=epochs(0.1, 0.2, 0.3)[:count]).to_json().encode())
+            wait_until(lambda: [len(points(prepared, run)) for run in open_runs(prepared, study)] == [count])  # noqa: B023
+        assert points(prepared, open_runs(prepared, study)[0]) == [(1, 0.1), (2, 0.2), (3, 0.3)]
+        (folder / CURVE).unlink()
+        recorder.publish(seal_cells(work, [cell])[0])
+        recorder.flush()
+        assert open_runs(prepared, study) == []
+    assert finished(prepared, study) == {cell.key: 1}
+
+
+def points(site: Site, run_id: str) -> list[tuple[int, float]]:
+    return store.curves(site, run_id, ["val_accuracy"])["val_accuracy"]
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    limit = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < limit, "it never came"
+        time.sleep(0.02)

@@ -7,6 +7,7 @@ inside the functions, so that the rest runs where there is no Ray.
 import copy
 import io
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,11 +22,12 @@ from sweeper.cell import Cell, seed_of
 from sweeper.data.loading import Loaded, load
 from sweeper.finetune.loop import Course, View, epochs
 from sweeper.finetune.optim import freeze_blocks
-from sweeper.outcome import Epoch
+from sweeper.outcome import Curve, Epoch
 from sweeper.site import Site
-from sweeper.work import write_whole
+from sweeper.work import CURVE, write_whole
 
 _PROGRESS = "progress.pt"
+_SECONDS_BETWEEN_CURVES = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,7 @@ class Training:
         self.best = 0
         """Number of the best epoch so far; the first of equals."""
         self.best_state: dict[str, torch.Tensor] = {}
+        self._shown = time.monotonic()
         self._lr, self._parts = config["lr"], config["parts"]
         self.ready, self._trained = _prepare(self.cell, config["site"])
         self._course = Course.begin(self._trained, self.cell.recipe, self._lr, self.cell.seed)
@@ -109,6 +112,9 @@ class Training:
         }
         torch.save(state, buffer)
         write_whole(self.folder / _PROGRESS, buffer.getvalue())
+        if time.monotonic() - self._shown > _SECONDS_BETWEEN_CURVES:  # short cells are shown when they are recorded
+            write_whole(self.folder / CURVE, Curve(cell=self.cell, epochs=tuple(self.done)).to_json().encode())
+            self._shown = time.monotonic()
 
     def _go_on(self) -> None:
         """Takes up an interrupted attempt, unless it had another rate, other images or other code."""
@@ -126,7 +132,8 @@ class Training:
 
 def forget_progress(folder: Path) -> None:
     """Removes what a training kept to go on with."""
-    (folder / _PROGRESS).unlink(missing_ok=True)
+    for name in (_PROGRESS, CURVE):
+        (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / "train", ignore_errors=True)  # Ray Train's
 
 
