@@ -1,6 +1,41 @@
-"""The front page: everything a search space needs, and nothing that imports more than the standard library."""
+"""The front page: everything a search space needs, and nothing that imports more than the standard library.
 
-from sweeper.cell import L2, Cell, Cka, Images, Knn, LrSearch, Network, Recipe, Weights
-from sweeper.grid import Sweep, grid
+What knows models by name (`study_index`, `study_indices`) is imported when it is asked for.
+"""
 
-__all__ = ["L2", "Cell", "Cka", "Images", "Knn", "LrSearch", "Network", "Recipe", "Sweep", "Weights", "grid"]
+from typing import TYPE_CHECKING, Any
+
+from sweeper.cell import L2, Cell, Cka, Gabor, Images, Knn, LrSearch, Network, Recipe, Weights
+from sweeper.choosing import best_rows
+from sweeper.grid import Sweep, from_feature_reuse_json, grid
+
+if TYPE_CHECKING:
+    from sweeper.weights import study_index, study_indices
+
+__all__ = [
+    "L2",
+    "Cell",
+    "Cka",
+    "Gabor",
+    "Images",
+    "Knn",
+    "LrSearch",
+    "Network",
+    "Recipe",
+    "Sweep",
+    "Weights",
+    "best_rows",
+    "from_feature_reuse_json",
+    "grid",
+    "study_index",
+    "study_indices",
+]
+
+
+def __getattr__(name: str) -> Any:
+    match name:
+        case "study_index" | "study_indices":
+            from sweeper import weights
+
+            return getattr(weights, name)
+    raise AttributeError(f"module 'sweeper' has no attribute '{name}'")

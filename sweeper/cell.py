@@ -24,7 +24,7 @@ class Images:
     """What is looked at."""
 
     dataset: str
-    """A name in `sweeper.data.DATASETS`, or `folder:PATH` (one folder per class)."""
+    """A name in `sweeper.data.DATASETS`, `folder:PATH` (one folder per class) or `table:PATH` (csv or parquet)."""
     fold: int = 0
     """0 is the official split; 1..5 are patient-grouped, stratified folds (60/20/20 % train/val/test)."""
     fraction: float = 1.0
@@ -33,6 +33,8 @@ class Images:
     """Height and width in pixels that images are resized to."""
     augment: str = "none"
     """Random changes of training images: `none`, `flip`, `shift` or `flip_shift`."""
+    pixels: str = "source"
+    """How pixels are normalised: `source` (as the weights were trained), or a name in `sweeper.weights.PIXELS`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +46,46 @@ class Network:
     depth: int | None = None
     """How many blocks are kept, from the first; None keeps all."""
     grain: Literal["block", "layer"] = "block"
-    """What `depth`, `blocks` and `frozen` count: `block` (stages) or `layer` (the stem, then residual blocks)."""
+    """What `depth`, `blocks`, `frozen` and `slim` count: `block` (stages of a convolutional net or Swin, blocks of a
+    ViT) or `layer` (the stem, then residual blocks, dense layers, attention and MLP halves)."""
+    head: Literal["pool", "flatten"] = "pool"
+    """What the linear head takes: the mean over the image plane (a ViT's class token), or the whole last map."""
+    head_start: Literal["uniform", "kaiming"] = "uniform"
+    """The head's start, n inputs: torch's own, U(-1/sqrt(n), 1/sqrt(n)), or weights from N(0, 2/n) (He et al. 2015)."""
+    dropout: float = 0.0
+    """Probability, in [0, 1), with which an input of the head is dropped in training."""
+    width: int | None = None
+    """Channels of a `cbr_*` model's first block, later ones scaled alike; None is the model's own."""
+    slim: int | None = None
+    """How many blocks, from the first, keep their width; later ones are `slim_factor` times narrower (TransFusion).
+    None slims nothing."""
+    slim_factor: int = 2
+    """What the channels of slimmed blocks are divided by, >= 1."""
+    input: Literal["rgb", "red", "sum"] = "rgb"
+    """What the first layer takes: three channels (grey repeated), or one, with the filters of the red channel
+    (Matsoukas et al. 2022) or the sum of the three channels' filters, which sees grey as `rgb` does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gabor:
+    """A bank of synthetic filters for the first convolution (Raghu et al. 2019, section 5), every parameter explicit.
+
+    Filters are the combinations, the last field turning fastest; a first layer with more filters takes them again from
+    the first, one with fewer takes the first ones.
+    """
+
+    orientations: int = 8
+    """Equally spaced over 180 degrees, from 0, >= 1."""
+    wavelengths: tuple[float, ...] = (3.0, 6.0)
+    """Pixels per period, > 0."""
+    phases: tuple[float, ...] = (0.0, 90.0)
+    """Degrees."""
+    colours: tuple[str, ...] = ("grey", "red_green")
+    """`grey`, `red_green` or `blue_yellow`: the weights of the colour channels."""
+    bandwidth: float = 0.5
+    """Sd of the Gaussian envelope in wavelengths, > 0."""
+    aspect: float = 1.0
+    """Length of the envelope along the stripes over that across them, > 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +93,18 @@ class Weights:
     """How it starts."""
 
     source: str = "random"
-    """`random`, `imagenet`, `radimagenet`, `cell:KEY`, `registry:NAME/VERSION` or `file:PATH`."""
+    """A name in `sweeper.weights.SOURCES`, `cell:KEY`, `registry:NAME/VERSION` or `file:PATH`."""
     blocks: int | None = None
     """How many blocks, from the first, receive the source's values; None is all of them."""
-    rest: Literal["random", "stats"] = "random"
-    """The other blocks: the model's own random start, or Gaussian draws with each source tensor's mean and sd."""
+    rest: Literal["random", "stats", "shuffle", "bootstrap", "fixed"] = "random"
+    """The other blocks: the model's own random start, or for each source tensor Gaussian draws with its mean and sd
+    (`stats`), its values shuffled, its values drawn with replacement (`bootstrap`), or N(0, 0.05) (`fixed`)."""
+    norms: Literal["copy", "reset"] = "copy"
+    """Norm layers of the blocks that receive the source's values: taken over, or weight 1, bias 0, statistics 0, 1."""
+    tables: Literal["keep", "draw"] = "keep"
+    """Class tokens and position tables of blocks that `rest` draws: the source's (Matsoukas et al. 2022), or drawn."""
+    gabor: Gabor | None = None
+    """A bank that the first convolution starts with, after everything else; None leaves that layer alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,12 +117,26 @@ class LrSearch:
     """Largest rate, > low."""
     trials: int = 12
     """Rates tried, >= 1."""
-    method: Literal["optuna", "grid"] = "optuna"
-    """`grid`: log-spaced rates. `optuna`: the first half log-spaced, then Optuna's TPE."""
+    method: Literal["optuna", "grid", "range_test"] = "optuna"
+    """`grid`: log-spaced rates. `optuna`: the first half log-spaced, 1e-3 first where it lies between, then Optuna's
+    TPE. `range_test`: one training whose rate rises from low to high in `trials` log-spaced stretches (Smith 2017);
+    where its loss falls steepest, and an error where that could be chance. The cheapest, and the least safe."""
     share: tuple[str, ...] = SHARED_AXES
     """Axes whose cells use one rate together; the search runs on the first cell over these axes."""
     epochs: int | None = None
-    """Epochs of a trial; None is the recipe's."""
+    """Epochs of a trial; None is the recipe's, and one of a range test."""
+    schedule: Literal["recipe", "constant"] = "recipe"
+    """Of a trial: the recipe's, or a constant rate without warm-up, as Matsoukas et al. (2022) try rates. A range test
+    has a schedule of its own."""
+
+    @property
+    def trainings(self) -> int:
+        """How many trainings the search takes."""
+        return 1 if self.method == "range_test" else self.trials
+
+    def trial_epochs(self, recipe: int) -> int:
+        """Epochs of each of them, where the recipe has `recipe`."""
+        return self.epochs or (1 if self.method == "range_test" else recipe)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,19 +150,65 @@ class Recipe:
     batch_size: int = 64
     """Images a step over all devices together; an epoch is cut into nearly equal batches of at most this size."""
     optimizer: str = "adam"
-    """`adam`, `adamw` or `sgd` (Nesterov momentum 0.9)."""
+    """`adam`, `adamw`, `sgd` or `lars`."""
+    momentum: float = 0.9
+    """Of `sgd` and `lars`, in [0, 1)."""
+    nesterov: bool = True
+    """Of `sgd` and `lars`."""
     weight_decay: float = 0.0
     """Not applied to biases and other one-dimensional tensors."""
+    scale_lr: bool = False
+    """Whether the rate is multiplied by batch_size / 256."""
     schedule: str = "constant"
-    """`constant` or `cosine` (to zero)."""
+    """After the warm-up: `constant`, `cosine`, `onecycle`, `multistep` or `plateau`."""
     warmup: float = 0.0
     """Epochs over which the rate rises linearly from zero."""
+    warmup_steps: int = 0
+    """The same in steps; one of the two."""
+    lr_end: float = 0.0
+    """Rate that `cosine` and `onecycle` end at, >= 0."""
+    milestones: tuple[int, ...] = ()
+    """Epochs after which `multistep` multiplies the rate by `factor`."""
+    factor: float = 0.1
+    """What `multistep` and `plateau` multiply the rate by, in (0, 1)."""
+    plateau: int = 3
+    """Validations without a better `monitor` that `plateau` stands before it lowers the rate."""
+    lr_floor: float = 0.0
+    """Training ends when the schedule has brought the rate below this; 0 never ends it."""
+    clip: float | None = None
+    """Largest norm of the gradient of all tensors together; longer ones are scaled down to it."""
+    loss: str = "cross_entropy"
+    """`cross_entropy`, `bce` (one-vs-rest sigmoids) or `focal` (Lin et al. 2017)."""
+    class_weights: str | tuple[float, ...] = "none"
+    """`none`, `balanced` (inverse class frequency in the training part, mean 1 over its images), or one number a class;
+    with `bce` the weights of the positives."""
+    focal_gamma: float = 2.0
+    """Of `focal`, >= 0."""
     frozen: int = 0
-    """How many blocks, from the first, are not trained (their batch-norm statistics stay fixed as well)."""
+    """How many blocks, from the first, are not trained."""
+    frozen_norms: Literal["fixed", "learn"] = "fixed"
+    """Batch-norm statistics of frozen blocks: as they start, or still updated (as Peng et al. 2023 do)."""
+    backbone_decay: float = 1.0
+    """The backbone's rate is the head's divided by this, > 0 (layer-wise fine-tuning: 10)."""
+    head_epochs: int = 0
+    """Epochs before the others in which the head alone is trained, the backbone fixed in evaluation mode."""
+    head_lr: float | None = None
+    """Constant rate of those; None is `lr`."""
+    head_patience: int | None = None
+    """Validations of those without a better `head_monitor` after which they end."""
+    head_monitor: str = "accuracy"
+    """As `monitor`."""
+    validations: int = 1
+    """How often an epoch the validation part is scored, evenly spaced, >= 1; patience counts these."""
+    monitor: str = "metric"
+    """What chooses the best state, stops, and lowers the rate of `plateau`: `metric` (the data set's own), `loss` (the
+    recipe's, on the validation part), a name in `sweeper.finetune.metrics.METRICS`, or `double_softmax_loss` (legacy:
+    the loss of probabilities taken as logits, as Peng et al. 2023 select)."""
     patience: int | None = None
-    """Epochs without a better validation score after which training stops; None never stops early."""
-    amp: Literal["off", "bf16"] = "off"
-    """`bf16`: forward passes compute in bfloat16, in training and in evaluation; weights and scores stay float32."""
+    """Validations without a better `monitor` after which training stops; None never stops early."""
+    amp: Literal["off", "bf16", "fp16"] = "off"
+    """What forward passes compute in, in training and in evaluation; weights and scores stay float32. `fp16`, with
+    scaled gradients, needs a GPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +233,7 @@ class Cell:
         if isinstance(self.recipe.lr, LrSearch):
             search = dataclasses.asdict(self.recipe.lr)
             row |= {"lr": None} | {f"lr_{name}": value for name, value in search.items()}
-        return row
+        return row | {"gabor": self.weights.gabor and json.dumps(dataclasses.asdict(self.weights.gabor))}
 
     def setting(self) -> str:
         """The key of this cell's rate search: equal for cells that differ only in the axes that share one rate."""
@@ -153,8 +261,9 @@ class Cell:
         """The cell that `to_json` wrote; fields added since then take their neutral value."""
         parts = json.loads(text)
         flat = {"seed": parts.pop("seed")} | {axis: value for part in parts.values() for axis, value in part.items()}
-        if isinstance(flat["lr"], dict):
-            flat["lr"] = LrSearch(**flat["lr"])
+        for axis, kind in _VALUES.items():
+            if isinstance(flat.get(axis), dict):
+                flat[axis] = kind(**flat[axis])
         return make_cell(**flat)
 
     def _parts(self) -> Iterator[tuple[str, Any]]:
@@ -170,16 +279,20 @@ class Cell:
         for axis, part in self._parts():
             value = getattr(part, axis)
             if value != NEUTRAL.get(axis, dataclasses.MISSING):
-                told[axis] = _telling_fields(value) if isinstance(value, LrSearch) else value
+                told[axis] = _telling_fields(value) if isinstance(value, LrSearch | Gabor) else value
         return told
 
 
-def _telling_fields(search: LrSearch) -> dict[str, Any]:
+def _telling_fields(value: LrSearch | Gabor) -> dict[str, Any]:
     return {
-        each.name: getattr(search, each.name)
-        for each in dataclasses.fields(search)
-        if getattr(search, each.name) != each.default
+        each.name: getattr(value, each.name)
+        for each in dataclasses.fields(value)
+        if getattr(value, each.name) != each.default
     }
+
+
+_VALUES = MappingProxyType({"lr": LrSearch, "gabor": Gabor})
+"""Axes that may hold a value with fields of its own."""
 
 
 PARTS = MappingProxyType({"images": Images, "network": Network, "weights": Weights, "recipe": Recipe})
@@ -210,16 +323,36 @@ def make_cell(**values: Any) -> Cell:
     return Cell(**parts, seed=_plain("seed", values.get("seed", 0)))
 
 
-_FLOATS = frozenset({"fraction", "lr", "weight_decay", "warmup"})
+TUPLES = MappingProxyType({"milestones": int, "class_weights": float})
+"""Axes whose values may be several numbers, and their kind."""
+_FLOATS = frozenset(
+    {"fraction", "dropout", "lr", "momentum", "weight_decay", "warmup", "lr_end", "factor", "lr_floor", "clip"}
+    | {"focal_gamma", "backbone_decay", "head_lr"}
+)
 
 
 def _plain(axis: str, value: Any) -> Any:
     """A plain Python value: numpy scalars unpacked, and whole numbers as floats where the field is a float."""
     if isinstance(value, LrSearch):
         return dataclasses.replace(value, low=float(value.low), high=float(value.high), share=tuple(value.share))
+    if isinstance(value, Gabor):
+        return _plain_gabor(value)
+    if axis in TUPLES and isinstance(value, list | tuple):
+        return tuple(float(each) if TUPLES[axis] is float else each for each in value)
     if hasattr(value, "item"):
         value = value.item()
     return float(value) if axis in _FLOATS and isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _plain_gabor(bank: Gabor) -> Gabor:
+    return Gabor(
+        orientations=bank.orientations,
+        wavelengths=tuple(map(float, bank.wavelengths)),
+        phases=tuple(map(float, bank.phases)),
+        colours=tuple(bank.colours),
+        bandwidth=float(bank.bandwidth),
+        aspect=float(bank.aspect),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,20 +28,23 @@ class Devices:
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """What one pass over the training part came to."""
+    """What one validation, and the training since the one before it, came to: a whole pass over the training part,
+    or the share of one that the recipe's `validations` make it."""
 
     number: int
-    """From 1."""
+    """From 1; counts the validations of both phases."""
     train_loss: float
-    """Mean over the images, in training mode, while the weights were changing."""
+    """The recipe's loss over the images since the last validation, in training mode while weights were changing."""
     scores: dict[str, float]
-    """Scores on the whole validation part after the epoch, unrounded."""
+    """Scores on the whole validation part, unrounded; `loss` is the recipe's."""
     lr: float
-    """Rate of the last step."""
+    """Rate of the last step, the head's where the backbone has its own."""
     seconds: float
     """Training and validation together."""
     images_per_second: float
     """Training images over the training time alone."""
+    phase: Literal["head", "full"] = "full"
+    """Whether the head alone was trained, before everything that the recipe trains."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +56,7 @@ class Outcome:
     """The rate it was trained at."""
     epochs: tuple[Epoch, ...]
     best: int
-    """Number of the epoch with the best validation score; the first of equals."""
+    """Number of the epoch with the best `monitor`, of those of phase `full`; the first of equals."""
     test_scores: dict[str, float]
     """Scores of the best state on the test part, which nothing else has looked at."""
     fingerprint: str
@@ -105,9 +108,9 @@ class RateTrial:
     """What one learning rate came to, or one training through a range of them."""
 
     scores: tuple[float, ...]
-    """The recipe's `monitor` at each validation; none in a range test."""
+    """The recipe's `monitor` at each validation, its sign turned where lower is better; none in a range test."""
     higher: bool = True
-    """Whether a higher score is better."""
+    """Whether a higher value of the monitor itself is better."""
     losses: tuple[float, ...] = ()
     """Of a range test: mean training loss at each of its rates, as far as it went."""
     diverged: str | None

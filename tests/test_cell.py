@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from sweeper.cell import AXES, Cell, Cka, Knn, LrSearch, make_cell, probe_key, seed_of
+from sweeper.cell import AXES, Cell, Cka, Gabor, Knn, LrSearch, make_cell, probe_key, seed_of
 
 SEARCH = LrSearch(low=1e-5, high=1e-2, trials=12, share=("seed", "fold"))
 FULL = dict(
@@ -70,6 +70,11 @@ def test_every_axis_changes_the_key() -> None:
     other = dict(dataset="x", fold=1, fraction=0.2, size=97, augment="shift", model="resnet18", depth=8, grain="block")
     other |= dict(source="random", blocks=3, rest="random", lr=1e-3, epochs=31, batch_size=33, optimizer="adam")
     other |= dict(weight_decay=0.0, schedule="constant", warmup=0.5, frozen=1, patience=6, seed=8, amp="bf16")
+    other |= dict(pixels="caffe", head="flatten", head_start="kaiming", dropout=0.5, width=32, slim=3, slim_factor=4)
+    other |= dict(input="red", norms="reset", tables="draw", gabor=Gabor(), momentum=0.8, nesterov=False, scale_lr=True)
+    other |= dict(warmup_steps=7, lr_end=1e-6, milestones=(3, 5), factor=0.5, plateau=5, lr_floor=1e-6, clip=1.0)
+    other |= dict(loss="bce", class_weights=(1.0, 2.0), focal_gamma=1.0, frozen_norms="learn", backbone_decay=10.0)
+    other |= dict(head_epochs=3, head_lr=1e-2, head_patience=2, head_monitor="loss", validations=2, monitor="loss")
     assert other.keys() == AXES.keys()
     keys = {base.replace(**{axis: value}).key for axis, value in other.items()}
     assert len(keys | {base.key}) == len(other) + 1
