@@ -6,38 +6,58 @@ The table is plain values; torch and timm are imported when a model is built. `s
 from typing import TYPE_CHECKING
 
 from sweeper.cell import Network
-from sweeper.models.table import MODELS, CbrShape, Grain, ModelInfo, base_name, problem
+from sweeper.models.info import CbrShape, Family, Grain, ModelInfo
+from sweeper.models.judging import problem
+from sweeper.models.table import MODELS, base_name, family_of
 
 if TYPE_CHECKING:
-    from sweeper.models.classifier import Block, Classifier
+    from torch import Tensor
+
+    from sweeper.models.block import Block
+    from sweeper.models.classifier import Classifier
+    from sweeper.models.cost import Cost
 
 __all__ = [
     "MODELS",
     "CbrShape",
+    "Family",
     "Grain",
     "ModelInfo",
     "base_name",
     "block_keys",
     "blocks",
     "build",
+    "count",
+    "family_of",
+    "first_weight",
+    "pool",
     "problem",
+    "share_norms",
     "weight_keys",
 ]
 
 
-def build(network: Network, *, classes: int, channels: int = 3) -> "Classifier":
+def build(network: Network, *, classes: int, channels: int = 3, size: int = 224) -> "Classifier":
     """The model with its own random start, drawn from torch's global generator, which the caller seeds.
 
     Args:
         classes: number of logits, >= 1.
-        channels: channels of the images, >= 1.
+        channels: channels of the images, >= 1; with `network.input` other than `rgb` the model looks at the first.
+        size: height and width of the images in pixels, which position tables and flattened heads depend on.
 
     Raises:
-        ValueError: when the model is unknown, or cannot be cut at this depth.
+        ValueError: when the model is unknown, cannot be cut at this depth, or cannot take such images.
     """
     from sweeper.models import classifier
 
-    return classifier.build(network, classes=classes, channels=channels)
+    return classifier.build(network, classes=classes, channels=channels, size=size)
+
+
+def count(network: Network, *, classes: int, size: int = 224) -> "Cost":
+    """The model's parameters and multiply-accumulates, found on shapes alone."""
+    from sweeper.models import cost
+
+    return cost.count(network, classes=classes, size=size)
 
 
 def blocks(model: "Classifier", grain: Grain) -> "list[Block]":
@@ -59,3 +79,24 @@ def weight_keys(model: "Classifier", grain: Grain) -> dict[str, list[str]]:
     from sweeper.models import classifier
 
     return classifier.weight_keys(model, grain)
+
+
+def first_weight(model: "Classifier") -> str:
+    """The name in `model.state_dict()` of the first convolution's weight, that of a patch embedding included."""
+    from sweeper.models import classifier
+
+    return classifier.first_weight(model)
+
+
+def pool(model: "Classifier", output: "Tensor") -> "Tensor":
+    """One vector an image, (images, features), of a block's output: pooled as the model pools its last one."""
+    from sweeper.models import trunk
+
+    return trunk.pooled(output, model.trunk)
+
+
+def share_norms(model: "Classifier") -> "Classifier":
+    """The model, its batch norms replaced in place by ones that take their statistics over all devices."""
+    from sweeper.models import classifier
+
+    return classifier.share_norms(model)

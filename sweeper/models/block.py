@@ -16,3 +16,5 @@ class Block:
     """Qualified names, under the classifier, of the modules whose parameters and buffers are the block's."""
     tap: str
     """The module whose output is the block's output."""
+    tensors: tuple[str, ...] = ()
+    """Qualified names of further tensors of the block that no module of its own holds, as `backbone.cls_token`."""

@@ -1,6 +1,6 @@
 """The CBR family of Raghu et al. 2019: blocks of convolution, batch norm, ReLU and mostly a max pool.
 
-The mean over the image plane and the head are the classifier's. No dropout, which Peng et al. 2023 add before the head.
+Pooling, the dropout that Peng et al. 2023 add behind it, and the head are the classifier's.
 """
 
 from collections import OrderedDict
@@ -9,22 +9,31 @@ from torch import nn
 
 from sweeper.cell import Network
 from sweeper.models.block import Block
-from sweeper.models.table import CbrShape
+from sweeper.models.info import CbrShape, Grain
+from sweeper.models.table import MODELS
+from sweeper.models.trunk import Trunk
 
 
-def cut(network: Network, shape: CbrShape, channels: int) -> tuple[nn.Sequential, int]:
-    """The first `depth` blocks, named `block1`, `block2`, ..., and the width of their output."""
-    widths = shape.widths[: network.depth]
+def cut(network: Network, channels: int, size: int) -> Trunk:
+    """The first `depth` blocks, named `block1`, `block2`, ..."""
+    shape = MODELS[network.model].shape
+    assert shape is not None
+    widths = _widths(shape, network.width)[: network.depth]
     made = OrderedDict()
     for number, (before, after) in enumerate(zip((channels, *widths), widths, strict=False), start=1):
         made[f"block{number}"] = _make_block(before, after, shape, pool=number <= shape.pools)
-    return nn.Sequential(made), widths[-1]
+    return Trunk(backbone=nn.Sequential(made), width=widths[-1], layout="map")
 
 
-def blocks(backbone: nn.Module) -> list[Block]:
+def blocks(backbone: nn.Module, grain: Grain) -> list[Block]:
     """The blocks from the input on, the same at both grains."""
     names = [name for name, _ in backbone.named_children()]
     return [Block(name=name, modules=(f"backbone.{name}",), tap=f"backbone.{name}") for name in names]
+
+
+def _widths(shape: CbrShape, first: int | None) -> tuple[int, ...]:
+    """Output channels of each block where the first has so many; every later one is a multiple of it."""
+    return tuple(each // shape.widths[0] * (first or shape.widths[0]) for each in shape.widths)
 
 
 def _make_block(before: int, after: int, shape: CbrShape, pool: bool) -> nn.Sequential:

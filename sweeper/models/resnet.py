@@ -1,4 +1,4 @@
-"""timm's ResNets: cut behind a stage or a residual block, and listed as blocks.
+"""timm's ResNets: cut behind a stage or a residual block, slimmed on request, and listed as blocks.
 
 timm's object and its names are kept; only what lies behind the cut is taken out. No pretrained weights here.
 """
@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, cast
 from torch import nn
 
 from sweeper.cell import Network
+from sweeper.models import slim
 from sweeper.models.block import Block
-from sweeper.models.table import MODELS, Grain
+from sweeper.models.info import Grain
+from sweeper.models.table import MODELS
+from sweeper.models.trunk import Trunk
 
 if TYPE_CHECKING:
     from timm.models.resnet import ResNet
@@ -19,8 +22,8 @@ _STEM = ("backbone.conv1", "backbone.bn1")
 _STEM_TAP = "backbone.maxpool"
 
 
-def cut(network: Network, channels: int) -> tuple["ResNet", int]:
-    """The backbone without what lies behind the cut, and the width of its output.
+def cut(network: Network, channels: int, size: int) -> Trunk:
+    """The backbone without what lies behind the cut.
 
     The whole network is drawn before it is cut, so that with one seed a shallower cut starts as a deeper one does.
     Truncation is that of Peng et al. 2023: `layer` counts the stem and each residual block, `block` the four stages.
@@ -28,13 +31,17 @@ def cut(network: Network, channels: int) -> tuple["ResNet", int]:
     import timm  # takes seconds, which networks of other families do without
 
     backbone = cast("ResNet", timm.create_model(network.model, in_chans=channels, num_classes=0, global_pool=""))
-    last = 0  # the stem
-    for number, (stage, kept) in enumerate(zip(_STAGES, _kept_layers(network), strict=True), start=1):
-        setattr(backbone, stage, nn.Sequential(*list(getattr(backbone, stage))[:kept]) if kept else nn.Identity())
-        last = number if kept else last
-    width = cast(int, backbone.feature_info[last]["num_chs"])
+    info = MODELS[network.model]
+    if network.slim is not None:
+        kept = info.layers(network.slim, network.grain) if network.slim else 0
+        slim.narrow_resnet(backbone, kept, network.slim_factor)
+    width = cast(nn.BatchNorm2d, backbone.bn1).num_features
+    for stage, count in zip(_STAGES, info.stage_layers(network.depth, network.grain), strict=True):
+        layers = list(getattr(backbone, stage))[:count]
+        setattr(backbone, stage, nn.Sequential(*layers) if layers else nn.Identity())
+        width = slim.out_width(layers[-1]) if layers else width
     backbone.num_features = width
-    return backbone, width
+    return Trunk(backbone=backbone, width=width, layout="map")
 
 
 def blocks(backbone: nn.Module, grain: Grain) -> list[Block]:
@@ -53,14 +60,3 @@ def blocks(backbone: nn.Module, grain: Grain) -> list[Block]:
 
 def _block(name: str) -> Block:
     return Block(name=name, modules=(f"backbone.{name}",), tap=f"backbone.{name}")
-
-
-def _kept_layers(network: Network) -> list[int]:
-    """How many residual blocks of each stage lie before the cut."""
-    stages = MODELS[network.model].stages
-    if network.depth is None:
-        return list(stages)
-    if network.grain == "block":
-        return [layers if number <= network.depth else 0 for number, layers in enumerate(stages, start=1)]
-    before = [1 + sum(stages[:number]) for number in range(len(stages))]
-    return [min(max(network.depth - first, 0), layers) for first, layers in zip(before, stages, strict=True)]

@@ -1,246 +1,154 @@
-"""Cutting and counting, against timm's own activations and the published tables."""
-
-from functools import cache
+"""Where models are cut and what their blocks are called, against timm's and torchvision's own activations."""
 
 import pytest
 import timm
 import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+import torchvision
+from built import build_meta, randomise, whole_meta
+from torch import Tensor, nn
 
 from sweeper import models
 from sweeper.cell import Network
-from sweeper.models import MODELS, Grain
-from sweeper.models.classifier import Classifier
+from sweeper.models import Grain
 
-# Peng et al. 2023, by their code: layer point -> output shape, backbone parameters in M, MACs in G, all parameters in M
-RESNET50_POINTS = {
-    1: ((64, 56, 56), ".010", ".118", ".010"),
-    2: ((256, 56, 56), ".085", ".349", ".085"),
-    3: ((256, 56, 56), ".155", ".568", ".155"),
-    4: ((256, 56, 56), ".225", ".786", ".226"),
-    5: ((512, 28, 28), ".605", "1.158", ".606"),
-    6: ((512, 28, 28), ".885", "1.377", ".886"),
-    7: ((512, 28, 28), "1.165", "1.595", "1.166"),
-    8: ((512, 28, 28), "1.445", "1.814", "1.446"),
-    9: ((1024, 14, 14), "2.957", "2.186", "2.959"),
-    10: ((1024, 14, 14), "4.075", "2.404", "4.077"),
-    11: ((1024, 14, 14), "5.192", "2.623", "5.194"),
-    12: ((1024, 14, 14), "6.309", "2.841", "6.311"),
-    13: ((1024, 14, 14), "7.426", "3.060", "7.428"),
-    14: ((1024, 14, 14), "8.543", "3.278", "8.545"),
-    15: ((2048, 7, 7), "14.583", "3.650", "14.587"),
-    16: ((2048, 7, 7), "19.045", "3.869", "19.050"),
-    17: ((2048, 7, 7), "23.508", "4.087", "23.512"),
-}
-# The same study's counts with two outputs, in M
-CBR_PARAMETERS = {"cbr_larget": "8.539", "cbr_largew": "8.443", "cbr_small": "2.114", "cbr_tiny": "4.310"}
-# By hand: 224 -6 -> pool -> ... for 7x7, -4 for 5x5
-CBR_OUTPUTS = {
-    "cbr_larget": (512, 1, 1),
-    "cbr_largew": (512, 7, 7),
-    "cbr_small": (256, 7, 7),
-    "cbr_tiny": (512, 9, 9),
-    "cbr_mini": (128, 14, 14),
-}
 # Where the layers of a small ResNet end, in timm's own names
 RESNET18_TAPS = ("maxpool", *(f"layer{stage}.{layer}" for stage in (1, 2, 3, 4) for layer in (0, 1)))
-BOTH_GRAINS = [(name, grain) for name in MODELS for grain in ("block", "layer")]
-CUTS = [(1, "layer"), (3, "layer"), (3, "block"), (None, "block")]
+# Where AlexNet is cut in Peng et al. 2023: the first so many modules of `features`
+ALEXNET_CUTS = {1: 3, 2: 6, 3: 8, 4: 10, 5: 13}
+# Matsoukas et al. 2022: groups -1 and 0, 1 and 2, then 3, 4 and 5
+INCEPTION_STAGES = [
+    ["Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3"],
+    ["Conv2d_3b_1x1", "Conv2d_4a_3x3"],
+    ["Mixed_5b", "Mixed_5c", "Mixed_5d"],
+    ["Mixed_6a", "Mixed_6b", "Mixed_6c", "Mixed_6d", "Mixed_6e"],
+    ["Mixed_7a", "Mixed_7b", "Mixed_7c"],
+]
+FULL = ["resnet10t", "densenet121", "inception_v3", "efficientnet_b0"]
 
 
-@cache
-def _build_meta(model: str, depth: int | None = None, grain: Grain = "block") -> Classifier:
-    with torch.device("meta"):
-        return models.build(Network(model=model, depth=depth, grain=grain), classes=2).eval()
+def _images(size: int = 64) -> Tensor:
+    return torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
 
 
-def _count(module: nn.Module) -> int:
-    return sum(each.numel() for each in module.parameters())
+@torch.no_grad()
+def _activation(whole: nn.Module, tap: str, images: Tensor) -> Tensor:
+    seen: list[Tensor] = []
+    hook = whole.get_submodule(tap).register_forward_hook(lambda _module, _inputs, output: seen.append(output.clone()))
+    whole(images)
+    hook.remove()
+    return seen[0]
 
 
-def _printed(number: float) -> str:
-    return f"{number:.3f}".removeprefix("0")
+def _cut_like(whole: nn.Module, name: str, depth: int | None, grain: Grain) -> nn.Module:
+    cut = models.build(Network(model=name, depth=depth, grain=grain), classes=2).eval()
+    cut.backbone.load_state_dict({name: whole.state_dict()[name] for name in cut.backbone.state_dict()})
+    return cut.backbone
 
 
-def _randomise(model: nn.Module) -> nn.Module:
-    """Norm layers with values of their own, so that no residual branch is zero."""
-    generator = torch.Generator().manual_seed(1)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            for tensor in (module.weight, module.bias, module.running_mean, module.running_var):
-                assert tensor is not None
-                tensor.data = torch.rand(tensor.shape, generator=generator) + 0.5
-    return model.eval()
-
-
-@pytest.mark.parametrize("point", RESNET50_POINTS)
-def test_resnet50_has_the_published_backbone_parameters_at_each_layer_point(point: int) -> None:
-    built = _build_meta(model="resnet50", depth=point, grain="layer")
-    assert _printed(_count(built.backbone) / 1e6) == RESNET50_POINTS[point][1]
-
-
-@pytest.mark.parametrize("point", RESNET50_POINTS)
-def test_resnet50_has_the_published_parameters_with_a_pooled_head_of_two(point: int) -> None:
-    assert (
-        _printed(_count(_build_meta(model="resnet50", depth=point, grain="layer")) / 1e6) == (RESNET50_POINTS[point][3])
-    )
-
-
-@pytest.mark.parametrize("point", RESNET50_POINTS)
-def test_resnet50_has_the_published_output_shape_at_each_layer_point(point: int) -> None:
-    built = _build_meta(model="resnet50", depth=point, grain="layer")
-    assert built.backbone(torch.zeros(1, 3, 224, 224, device="meta")).shape == (1, *RESNET50_POINTS[point][0])
-
-
-@pytest.mark.parametrize("point", RESNET50_POINTS)
-def test_resnet50_has_the_published_macs_at_each_layer_point(point: int) -> None:
-    built = _build_meta(model="resnet50", depth=point, grain="layer")
-    with FlopCounterMode(display=False) as counter:
-        built(torch.zeros(1, 3, 224, 224, device="meta"))
-    assert _printed(counter.get_total_flops() / 2 / 1e9) == RESNET50_POINTS[point][2]
+def _names(model: str, grain: Grain) -> list[str]:
+    return [block.name for block in models.blocks(whole_meta(model), grain)]
 
 
 @pytest.mark.parametrize(("stage", "point"), [(1, 4), (2, 8), (3, 14), (4, 17)])
 def test_resnet50_stages_end_at_the_published_layer_points(stage: int, point: int) -> None:
-    by_block = _build_meta(model="resnet50", depth=stage, grain="block")
-    by_layer = _build_meta(model="resnet50", depth=point, grain="layer")
+    by_block, by_layer = build_meta("resnet50", stage, "block"), build_meta("resnet50", point, "layer")
     assert list(by_block.state_dict()) == list(by_layer.state_dict())
 
 
-@pytest.mark.parametrize("name", CBR_PARAMETERS)
-def test_cbr_models_have_the_published_number_of_parameters(name: str) -> None:
-    assert _printed(_count(_build_meta(model=name)) / 1e6) == CBR_PARAMETERS[name]
-
-
-@pytest.mark.parametrize("name", CBR_OUTPUTS)
-def test_cbr_models_shrink_an_image_as_their_kernels_and_pools_say(name: str) -> None:
-    assert _build_meta(model=name).backbone(torch.zeros(1, 3, 224, 224, device="meta")).shape == (1, *CBR_OUTPUTS[name])
-
-
-@pytest.mark.parametrize("depth", range(1, 10))
+@pytest.mark.parametrize("depth", [1, 2, 5, 8])
 def test_a_cut_resnet_gives_the_activation_that_timms_whole_model_has_there(depth: int) -> None:
-    whole = _randomise(timm.create_model("resnet18", num_classes=0))
-    seen: dict[str, torch.Tensor] = {}
-    tap = whole.get_submodule(RESNET18_TAPS[depth - 1])
-    tap.register_forward_hook(lambda _module, _inputs, output: seen.update(output=output.clone()))
-    cut = models.build(Network(model="resnet18", depth=depth, grain="layer"), classes=2).eval()
-    cut.backbone.load_state_dict({name: whole.state_dict()[name] for name in cut.backbone.state_dict()})
-    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    whole = randomise(timm.create_model("resnet18", num_classes=0))
+    cut = _cut_like(whole, "resnet18", depth, "layer")
     with torch.no_grad():
-        whole(images)
-        assert torch.equal(cut.backbone(images), seen["output"])
+        assert torch.equal(cut(_images()), _activation(whole, RESNET18_TAPS[depth - 1], _images()))
 
 
-@pytest.mark.parametrize("name", ["resnet10t", "resnet26"])
-def test_the_uncut_backbone_gives_timms_own_features(name: str) -> None:
-    whole = _randomise(timm.create_model(name, num_classes=0))
-    built = models.build(Network(model=name), classes=2).eval()
-    built.backbone.load_state_dict(whole.state_dict())
-    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("stage", [1, 3])
+def test_a_densenet_cut_behind_a_block_gives_the_activation_of_timms_transition(stage: int) -> None:
+    whole = randomise(timm.create_model("densenet121", num_classes=0))
+    cut = _cut_like(whole, "densenet121", stage, "block")
     with torch.no_grad():
-        torch.testing.assert_close(built.backbone(images).mean((2, 3)), whole(images), rtol=1e-5, atol=1e-6)
+        theirs = _activation(whole, f"features.transition{stage}", _images())
+        torch.testing.assert_close(cut(_images()), theirs)
 
 
-@pytest.mark.parametrize(("name", "grain"), BOTH_GRAINS)
-@pytest.mark.parametrize(("depth", "cut_grain"), CUTS)
-def test_every_backbone_tensor_belongs_to_exactly_one_block(
-    name: str, grain: Grain, depth: int | None, cut_grain: Grain
+@pytest.mark.parametrize("layers", [1, 6])
+def test_a_densenet_cut_in_a_dense_block_joins_its_input_and_what_its_layers_add_in_timm(layers: int) -> None:
+    whole = randomise(timm.create_model("densenet121", num_classes=0))
+    parts = ["features.pool0", *(f"features.denseblock1.denselayer{number + 1}" for number in range(layers))]
+    cut = _cut_like(whole, "densenet121", 1 + layers, "layer")
+    with torch.no_grad():
+        theirs = torch.cat([_activation(whole, part, _images()) for part in parts], dim=1)
+        torch.testing.assert_close(cut(_images()), theirs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("depth", "modules"), ALEXNET_CUTS.items())
+def test_a_cut_alexnet_gives_the_activation_that_torchvisions_has_at_the_published_module(
+    depth: int, modules: int
 ) -> None:
-    built = _build_meta(model=name, depth=depth, grain=cut_grain)
-    owned = [key for block in models.blocks(built, grain) for key in models.block_keys(built, block)]
-    assert sorted(owned) == sorted(key for key in built.state_dict() if key.startswith("backbone."))
+    whole = torchvision.models.alexnet().eval()
+    cut = _cut_like(whole, "alexnet", depth, "block")
+    with torch.no_grad():
+        assert torch.equal(cut(_images()), whole.features[:modules](_images()))
 
 
-@pytest.mark.parametrize(("name", "grain"), BOTH_GRAINS)
-def test_a_cut_model_holds_the_tensors_of_its_first_blocks_and_no_others(name: str, grain: Grain) -> None:
-    whole = _build_meta(model=name)
-    first = [key for block in models.blocks(whole, grain)[:2] for key in models.block_keys(whole, block)]
-    cut = _build_meta(model=name, depth=2, grain=grain)
-    assert sorted(cut.state_dict()) == sorted([*first, "head.weight", "head.bias"])
+@pytest.mark.slow
+def test_the_uncut_alexnet_gives_torchvisions_features() -> None:
+    whole = torchvision.models.alexnet().eval()
+    backbone = _cut_like(whole, "alexnet", None, "block")
+    whole.classifier[6] = nn.Identity()
+    with torch.no_grad():
+        assert torch.equal(backbone(_images()), whole(_images()))
 
 
-@pytest.mark.parametrize(("name", "grain"), BOTH_GRAINS)
-@pytest.mark.parametrize("depth", [1, None])
-def test_the_last_blocks_tap_is_the_backbones_output(name: str, grain: Grain, depth: int | None) -> None:
-    built = _build_meta(model=name, depth=depth, grain=grain)
-    seen: list[object] = []
-    tap = built.get_submodule(models.blocks(built, grain)[-1].tap)
-    hook = tap.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
-    features = built.backbone(torch.zeros(1, 3, 224, 224, device="meta"))
-    hook.remove()
-    assert features is seen[0]
-
-
-@pytest.mark.parametrize(("name", "grain"), BOTH_GRAINS)
-def test_block_names_are_unique(name: str, grain: Grain) -> None:
-    names = [block.name for block in models.blocks(_build_meta(model=name), grain)]
-    assert len(set(names)) == len(names)
-
-
-@pytest.mark.parametrize(("name", "grain"), BOTH_GRAINS)
-def test_weights_of_blocks_are_the_tensors_of_convolutions(name: str, grain: Grain) -> None:
-    built = _build_meta(model=name)
-    convolutions = {module for module, each in built.named_modules() if isinstance(each, nn.Conv2d)}
-    keys = [key for block in models.weight_keys(built, grain).values() for key in block]
-    assert {key.rpartition(".")[0] for key in keys} == convolutions
+@pytest.mark.parametrize("name", FULL)
+def test_the_uncut_backbone_gives_timms_own_features(name: str) -> None:
+    whole = randomise(timm.create_model(name, num_classes=0))
+    backbone, images = _cut_like(whole, name, None, "block"), _images(75)
+    with torch.no_grad():
+        torch.testing.assert_close(backbone(images).mean((2, 3)), whole(images), rtol=1e-5, atol=1e-6)
 
 
 def test_resnet_layers_are_the_stem_and_then_each_residual_block() -> None:
-    names = [block.name for block in models.blocks(_build_meta(model="resnet18"), "layer")]
-    assert names == ["stem", *RESNET18_TAPS[1:]]
+    assert _names("resnet18", "layer") == ["stem", *RESNET18_TAPS[1:]]
 
 
-def test_the_stem_alone_is_one_block_at_either_grain() -> None:
-    built = _build_meta(model="resnet18", depth=1, grain="layer")
+def test_densenet_blocks_are_dense_blocks() -> None:
+    assert _names("densenet121", "block") == [f"denseblock{number}" for number in (1, 2, 3, 4)]
+
+
+def test_densenet_layers_are_the_stem_dense_layers_transitions_and_the_norm() -> None:
+    names = _names("densenet121", "layer")
+    assert names[:3] == ["stem", "denseblock1.denselayer1", "denseblock1.denselayer2"]
+    assert (names[7], names[-2:]) == ("transition1", ["denseblock4.denselayer16", "norm5"])
+
+
+def test_inception_blocks_are_the_published_groups() -> None:
+    blocks = models.blocks(whole_meta("inception_v3"), "block")
+    groups = [[each.removeprefix("backbone.") for each in block.modules] for block in blocks]
+    assert groups == INCEPTION_STAGES
+
+
+def test_inception_layers_are_its_convolutions_and_modules() -> None:
+    assert _names("inception_v3", "layer") == [layer for stage in INCEPTION_STAGES for layer in stage]
+
+
+def test_efficientnet_layers_are_the_stem_inverted_residuals_and_the_last_convolution() -> None:
+    names = _names("efficientnet_b0", "layer")
+    assert (names[:3], names[-2:]) == (["stem", "blocks.0.0", "blocks.1.0"], ["blocks.6.0", "conv_head"])
+
+
+def test_the_last_convolution_of_an_efficientnet_is_part_of_its_last_stage() -> None:
+    *_, last = models.blocks(whole_meta("efficientnet_b0"), "block")
+    assert last.modules == ("backbone.blocks.6", "backbone.conv_head", "backbone.bn2")
+
+
+def test_alexnet_has_five_convolutions_and_two_linear_layers() -> None:
+    assert _names("alexnet", "block") == [*(f"conv{number}" for number in range(1, 6)), "linear1", "linear2"]
+
+
+@pytest.mark.parametrize("name", ["resnet18", "densenet121", "efficientnet_b0"])
+def test_the_stem_alone_is_one_block_at_either_grain(name: str) -> None:
+    built = build_meta(name, 1, "layer")
     assert [block.name for block in models.blocks(built, "block")] == ["stem"]
-
-
-def test_logits_are_the_head_on_the_mean_over_the_image_plane() -> None:
-    built = models.build(Network(model="cbr_mini", depth=2), classes=5).eval()
-    images = torch.randn(3, 3, 20, 20)
-    pooled = nn.functional.adaptive_avg_pool2d(built.backbone(images), 1).flatten(1)
-    torch.testing.assert_close(built(images), pooled @ built.head.weight.T + built.head.bias)
-
-
-@pytest.mark.parametrize("name", ["resnet10t", "cbr_mini"])
-def test_a_model_takes_images_of_other_than_three_channels(name: str) -> None:
-    built = models.build(Network(model=name), classes=4, channels=1).eval()
-    assert built(torch.zeros(2, 1, 32, 32)).shape == (2, 4)
-
-
-@pytest.mark.parametrize("name", ["resnet10t", "cbr_mini"])
-def test_one_seed_starts_a_shallower_cut_as_a_deeper_one(name: str) -> None:
-    torch.manual_seed(3)
-    whole = models.build(Network(model=name), classes=2).backbone.state_dict()
-    torch.manual_seed(3)
-    cut = models.build(Network(model=name, depth=2), classes=2).backbone.state_dict()
-    assert all(torch.equal(tensor, whole[key]) for key, tensor in cut.items())
-
-
-def test_another_seed_starts_elsewhere() -> None:
-    torch.manual_seed(3)
-    one = models.build(Network(model="cbr_mini"), classes=2).backbone.get_parameter("block1.conv.weight")
-    torch.manual_seed(4)
-    other = models.build(Network(model="cbr_mini"), classes=2).backbone.get_parameter("block1.conv.weight")
-    assert not torch.equal(one, other)
-
-
-def test_a_tagged_name_builds_the_model_of_the_name() -> None:
-    assert list(_build_meta(model="resnet18.tv_in1k").state_dict()) == list(_build_meta(model="resnet18").state_dict())
-
-
-def test_a_classifier_remembers_its_network() -> None:
-    network = Network(model="cbr_mini", depth=3)
-    assert models.build(network, classes=2).network == network
-
-
-def test_an_impossible_depth_is_not_built() -> None:
-    with pytest.raises(ValueError, match="depth 5 of 'cbr_mini' is impossible: at grain 'block' it is 1 to 4"):
-        models.build(Network(model="cbr_mini", depth=5), classes=2)
-
-
-@pytest.mark.parametrize(("classes", "channels"), [(0, 3), (2, 0)])
-def test_a_model_without_classes_or_channels_is_not_built(classes: int, channels: int) -> None:
-    with pytest.raises(ValueError, match="both must be at least 1"):
-        models.build(Network(model="cbr_mini"), classes=classes, channels=channels)
