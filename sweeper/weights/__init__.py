@@ -1,38 +1,58 @@
 """Where a model's starting values come from, and how they get into it.
 
-The table is plain values; torch and timm are imported when weights are read or poured. Training is not done here.
+The tables are plain values; torch and timm are imported when weights are read or poured. Training is not done here.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from sweeper.cell import Weights
+from sweeper.cell import Images, Weights
 from sweeper.site import Site
-from sweeper.weights.table import SCHEMES, SOURCES, Normalisation, Source, problem
+from sweeper.weights.judging import problem
+from sweeper.weights.pixels import PIXELS, Pixels
+from sweeper.weights.study import study_index, study_indices
+from sweeper.weights.table import SCHEMES, SOURCES, Source
 
 if TYPE_CHECKING:
     from sweeper.models.classifier import Classifier
-    from sweeper.weights.pouring import Poured
+    from sweeper.weights.report import LoadReport
 
-__all__ = ["SCHEMES", "SOURCES", "Normalisation", "Source", "normalisation", "pour", "problem"]
+__all__ = [
+    "PIXELS",
+    "SCHEMES",
+    "SOURCES",
+    "Pixels",
+    "Source",
+    "pixels_of",
+    "pour",
+    "problem",
+    "study_index",
+    "study_indices",
+]
 
 
-def normalisation(source: str, model: str, site: Site) -> Normalisation:
-    """Mean and sd of each channel, in units where a pixel is 0 to 1, that the source's weights were trained with.
+def pixels_of(images: Images, source: str, model: str, site: Site) -> Pixels:
+    """How a cell's pixels are normalised: as its images say, or as its source's weights were trained.
 
     Raises:
-        ValueError: when the source cannot serve the model, or a state of ours does not say what it was trained with.
+        ValueError: when the source cannot serve the model, no such way is known, or a state of ours does not say what
+            it was trained with.
     """
     from sweeper.weights import sources
 
-    return sources.normalisation(source, model, site)
+    return sources.pixels_of(images, source, model, site)
 
 
-def pour(weights: Weights, model: "Classifier", *, seed: int, site: Site) -> "Poured":
-    """Fills the model in place with its starting values and says how many tensors were treated how.
+def pour(
+    weights: Weights, model: "Classifier", *, seed: int, site: Site, order: Literal["rgb", "bgr"] = "rgb"
+) -> "LoadReport":
+    """Fills the model in place with its starting values and says what became of each tensor.
+
+    Args:
+        order: of the channels as the model will see them, for coloured Gabor filters.
 
     Raises:
         ValueError: when the source cannot serve the model, or its tensors do not fit.
     """
     from sweeper.weights import pouring
 
-    return pouring.pour(weights, model, seed=seed, site=site)
+    return pouring.pour(weights, model, seed=seed, site=site, order=order)

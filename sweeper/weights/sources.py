@@ -1,78 +1,89 @@
-"""Reads the state and the normalisation of a source, wherever it lies, in the names of an untruncated backbone.
+"""Reads the state of a source, and how its images looked, wherever it lies, in the names of an untruncated backbone.
 
-Nothing is repaired: a file that is not a flat table of named tensors is refused. Whether the tensors fit a model is
-for `pouring.py` to find out.
+Nothing is repaired: a file that is not what its source says is refused. Whether the tensors fit a model is for
+`pouring.py` to find out.
 """
 
 import json
-import pickle
-import re
-from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from huggingface_hub import constants
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
-from torch import Tensor
 
 from sweeper import store
-from sweeper.cell import Weights
-from sweeper.models import base_name
+from sweeper.cell import Images, Weights
+from sweeper.models import base_name, family_of
 from sweeper.site import Site
-from sweeper.weights.table import HALF, RADIMAGENET_FILES, SOURCES, Normalisation, problem
+from sweeper.weights.files import State, read_metadata, read_tensors
+from sweeper.weights.judging import problem
+from sweeper.weights.keras import read_keras
+from sweeper.weights.pixels import HALF, PIXELS, Pixels, Three
+from sweeper.weights.table import (
+    DINO_RESNET,
+    DINO_TAGS,
+    KERAS_FILES,
+    RADIMAGENET_FILES,
+    SOURCES,
+    XRV_WEIGHTS,
+)
+from sweeper.weights.torchvision_names import timm_name
 
 if TYPE_CHECKING:
     from timm.models import PretrainedCfg
 
-State = dict[str, Tensor]
-
 _PREFIX = "backbone."
-_RADIMAGENET_CHILDREN = {
-    "0": "conv1",
-    "1": "bn1",
-    "4": "layer1",
-    "5": "layer2",
-    "6": "layer3",
-    "7": "layer4",
-}
-"""Position in `Sequential(*children[:-1])` of torchvision's ResNet -> name; 2, 3 and 8 hold no tensors."""
 
 
 def read_state(source: str, model: str, site: Site) -> State:
     """The tensors of a source by the names they have in an untruncated backbone; what else it holds is left in.
 
     Raises:
-        ValueError: when the source cannot serve the model, or its file is not a table of tensors.
+        ValueError: when the source cannot serve the model, or its file is not what it should be.
         FileNotFoundError: when its file is missing, with where it was looked for and how to get it.
         LookupError: when the store knows no such cell or version.
+        ImportError: when its library is not installed.
     """
+    base = base_name(model)
     match source:
         case "imagenet":
-            return _read_imagenet(model)
+            return _read_torchvision() if family_of(model) == "alexnet" else _read_timm(model)
         case "radimagenet":
-            return read_radimagenet(site.data / RADIMAGENET_FILES[base_name(model)])
+            return read_radimagenet(site.data / RADIMAGENET_FILES[base], base)
+        case "radimagenet_keras":
+            return _read_keras(site.data / KERAS_FILES[base], base)
+        case "dino":
+            return _read_timm(DINO_TAGS[base]) if base in DINO_TAGS else _read_hub(DINO_RESNET)
+        case "xrv":
+            return _read_xrv()
         case "random":
             raise ValueError("source 'random' has no state to read")
     return read_file(_path(source, site))
 
 
-def normalisation(source: str, model: str, site: Site) -> Normalisation:
-    """Mean and sd of each channel, in units where a pixel is 0 to 1, that the source's weights were trained with.
+def pixels_of(images: Images, source: str, model: str, site: Site) -> Pixels:
+    """How a cell's pixels are normalised: as its images say, or as its source's weights were trained.
 
     A cell's own state says in its metadata what it was trained with, so that a chain of cells keeps the first one's.
 
     Raises:
-        ValueError: when the source cannot serve the model, or a state of ours does not say what it was trained with.
+        ValueError: when the source cannot serve the model, no such way is known, or a state of ours does not say.
     """
-    wrong = problem(Weights(source=source), model)
+    wrong = problem(Weights(source=source), model, pixels=images.pixels)
     if wrong:
         raise ValueError(wrong)
-    if source not in SOURCES:
-        return read_normalisation(_path(source, site), foreign=source.startswith("file:"))
-    return SOURCES[source].pixels or _timm_normalisation(model)
+    match images.pixels:
+        case "source":
+            return _source_pixels(source, model, site)
+        case "dataset":
+            from sweeper.weights.measuring import measure  # reads the images
+
+            return measure(images.dataset, images.fold, images.size, site)
+        case name:
+            found = PIXELS[name]
+            assert found
+            return found
 
 
 def read_file(path: Path) -> State:
@@ -80,32 +91,52 @@ def read_file(path: Path) -> State:
 
     Where names begin with `backbone.`, as in our own states, those are taken and the prefix is stripped.
     """
-    state = _read_tensors(path)
+    state = read_tensors(path)
     if any(name.startswith(_PREFIX) for name in state):
         return {name.removeprefix(_PREFIX): tensor for name, tensor in state.items() if name.startswith(_PREFIX)}
     return state
 
 
-def read_radimagenet(path: Path) -> State:
-    """The tensors of the authors' PyTorch file (Mei et al. 2022), under timm's names."""
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"the RadImageNet weights are not at {path}: ask the RadImageNet authors for them (github.com/BMEII-AI/"
-            "RadImageNet) and unpack RadImageNet_pytorch into the data folder, which SWEEPER_DATA names"
+def read_radimagenet(path: Path, model: str) -> State:
+    """The tensors of the authors' PyTorch file (Mei et al. 2022) of a model, without tag, under timm's names."""
+    _must_exist(path, "RadImageNet_pytorch")
+    tensors = read_tensors(path)
+    names = {name: timm_name(name, model) for name in tensors}
+    strange = next((name for name, ours in names.items() if ours is None), None)
+    if strange:
+        raise ValueError(
+            f"{path} is not RadImageNet's {path.stem}: '{strange}' is no tensor of it, as 'backbone.0...' would be"
         )
-    return {_timm_name(name, path): tensor for name, tensor in _read_tensors(path).items()}
+    return {str(names[name]): tensor for name, tensor in tensors.items()}
 
 
-def read_normalisation(path: Path, *, foreign: bool) -> Normalisation:
-    """What a state file's metadata says of the images it was trained on, as JSON lists `mean` and `std`.
+def read_pixels(path: Path, *, foreign: bool) -> Pixels:
+    """What a state file's metadata says of the images it was trained on: JSON lists `mean` and `std`, and `order`.
 
     Args:
         foreign: the file may be from elsewhere; without such metadata it is taken to expect pixels from -1 to 1.
     """
-    said = _read_metadata(path)
+    said = read_metadata(path)
     if foreign and not {"mean", "std"} & set(said):
         return HALF
-    return _three(said, "mean", path), _three(said, "std", path)
+    mean, std = _three(said, "mean", path), _three(said, "std", path)
+    match said.get("order", "rgb"):  # older states do not say: there was no other
+        case "rgb":
+            return Pixels(mean=mean, std=std)
+        case "bgr":
+            return Pixels(mean=mean, std=std, order="bgr")
+        case other:
+            raise ValueError(f"'order' in the metadata of {path} is '{other}'; it must be 'rgb' or 'bgr'")
+
+
+def _source_pixels(source: str, model: str, site: Site) -> Pixels:
+    if source not in SOURCES:
+        return read_pixels(_path(source, site), foreign=source.startswith("file:"))
+    if family_of(model) == "alexnet" and source == "imagenet":
+        found = PIXELS["imagenet"]
+        assert found
+        return found
+    return SOURCES[source].pixels or _timm_pixels(model)
 
 
 def _path(source: str, site: Site) -> Path:
@@ -122,7 +153,7 @@ def _path(source: str, site: Site) -> Path:
 
 
 @lru_cache(maxsize=2)
-def _read_imagenet(model: str) -> State:
+def _read_timm(model: str) -> State:
     """Read once for all the cells that this process trains one after another."""
     import timm
 
@@ -132,17 +163,66 @@ def _read_imagenet(model: str) -> State:
     except OSError as error:  # all that the hub raises for a lost network, an empty cache or a refused request
         repository = str(_timm_facts(model).hf_hub_id)
         raise FileNotFoundError(
-            f"the ImageNet weights of '{model}' ({repository}) could not be fetched and are not in "
+            f"the pretrained weights of '{model}' ({repository}) could not be fetched and are not in "
             f"{constants.HF_HUB_CACHE}: connect to the network without HF_HUB_OFFLINE, or let HF_HOME name a folder "
             f"with hub/models--{repository.replace('/', '--')}"
         ) from error
 
 
-def _timm_normalisation(model: str) -> Normalisation:
+def _read_torchvision() -> State:
+    from torchvision.models import AlexNet_Weights
+
+    return _read_hub(AlexNet_Weights.IMAGENET1K_V1.url.rpartition("/")[2])
+
+
+def _read_hub(name: str) -> State:
+    """A file that lies where torch hub keeps what it has fetched; nothing is fetched here."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"the weights are not at {path}: put {name}, as its authors hand it out, into hub/checkpoints of the "
+            "folder that TORCH_HOME names"
+        )
+    return read_tensors(path)
+
+
+@lru_cache(maxsize=2)
+def _read_keras(path: Path, model: str) -> State:
+    _must_exist(path, "RadImageNet_models")
+    return read_keras(path, model)
+
+
+@lru_cache(maxsize=1)
+def _read_xrv() -> State:
+    try:
+        import torchxrayvision  # pyright: ignore[reportMissingImports]: an extra
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "source 'xrv' needs the library torchxrayvision, which is not installed: pip install torchxrayvision"
+        ) from error
+    try:
+        with torch.random.fork_rng(devices=[]):
+            return dict(torchxrayvision.models.DenseNet(weights=XRV_WEIGHTS).state_dict())
+    except OSError as error:  # all that its download raises for a lost network or a refused request
+        raise FileNotFoundError(
+            f"the weights '{XRV_WEIGHTS}' could not be fetched: connect to the network, or put torchxrayvision's file "
+            "into ~/.torchxrayvision/models_data"
+        ) from error
+
+
+def _must_exist(path: Path, folder: str) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"the RadImageNet weights are not at {path}: ask the RadImageNet authors for them (github.com/BMEII-AI/"
+            f"RadImageNet) and unpack {folder} into the data folder, which SWEEPER_DATA names"
+        )
+
+
+def _timm_pixels(model: str) -> Pixels:
     facts = _timm_facts(model)
     red, green, blue = facts.mean
     red_sd, green_sd, blue_sd = facts.std
-    return (red, green, blue), (red_sd, green_sd, blue_sd)
+    return Pixels(mean=(red, green, blue), std=(red_sd, green_sd, blue_sd))
 
 
 def _timm_facts(model: str) -> "PretrainedCfg":
@@ -154,53 +234,10 @@ def _timm_facts(model: str) -> "PretrainedCfg":
     return facts
 
 
-def _read_tensors(path: Path) -> State:
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file of weights at {path}")
-    return _read_once(path, path.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=2)
-def _read_once(path: Path, changed: int) -> State:
-    """A file's tensors, read once for all the cells that this process trains one after another."""
-    try:
-        found = load_file(path) if _is_safe(path) else torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        why = str(error).partition("\n")[0] or type(error).__name__
-        raise ValueError(f"{path} cannot be read as a file of weights: {why}") from error
-    if not isinstance(found, Mapping) or not found:
-        raise ValueError(f"{path} holds a {type(found).__name__}; it must hold a table of named tensors")
-    other = [str(name) for name, value in found.items() if not isinstance(value, Tensor)]
-    if other:
-        raise ValueError(f"{path} must hold named tensors only, but '{other[0]}' is none: save the inner state alone")
-    return dict(found)
-
-
-def _read_metadata(path: Path) -> dict[str, str]:
-    if not _is_safe(path):
-        return {}
-    try:
-        with safe_open(path, framework="pt") as file:
-            return file.metadata() or {}
-    except SafetensorError as error:
-        raise ValueError(f"{path} cannot be read as a file of weights: {error}") from error
-
-
-def _is_safe(path: Path) -> bool:
-    return path.suffix == ".safetensors"
-
-
-def _three(said: Mapping[str, str], name: str, path: Path) -> tuple[float, float, float]:
+def _three(said: dict[str, str], name: str, path: Path) -> Three:
     if name not in said:
         raise ValueError(f"the metadata of {path} lack '{name}': a state must say how its images were normalised")
     match json.loads(said[name]):
         case [int() | float() as red, int() | float() as green, int() | float() as blue]:
             return float(red), float(green), float(blue)
     raise ValueError(f"'{name}' in the metadata of {path} is {said[name]}; it must be a list of three numbers")
-
-
-def _timm_name(name: str, path: Path) -> str:
-    match = re.fullmatch(r"backbone\.(\d+)\.(.+)", name)
-    if not match or match[1] not in _RADIMAGENET_CHILDREN:
-        raise ValueError(f"{path} is not RadImageNet's ResNet50: '{name}' is no tensor of it, as 'backbone.0.weight'")
-    return f"{_RADIMAGENET_CHILDREN[match[1]]}.{match[2]}"

@@ -1,95 +1,128 @@
-"""The sources of weights that a study can name, and what can be judged of one without reading it.
+"""The sources of weights that a study can name, each with its contract: who made it, and how its images looked.
 
-It imports no torch; `sources.py` reads what is listed here and `pouring.py` puts it into a model.
+It imports no torch; `sources.py` reads what is listed here, and `problem.py` judges a cell by it.
 """
 
-import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from types import MappingProxyType
 
-from sweeper.cell import NEUTRAL, Weights
-from sweeper.grid import nearest
-from sweeper.models import MODELS, base_name
+from sweeper.models import MODELS
+from sweeper.weights.pixels import HALF, PIXELS, Pixels
 
-Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
-"""Mean and sd of the three channels, in units where a pixel is 0 to 1."""
-
-HALF: Normalisation = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-"""Pixels from -1 to 1: for whatever was not trained with another normalisation."""
-
-RADIMAGENET_FILES = {"resnet50": "RadImageNet_pytorch/ResNet50.pt"}
+RADIMAGENET_FILES = {
+    "resnet50": "RadImageNet_pytorch/ResNet50.pt",
+    "densenet121": "RadImageNet_pytorch/DenseNet121.pt",
+    "inception_v3": "RadImageNet_pytorch/InceptionV3.pt",
+}
 """Model -> file under the site's data folder, named and laid out as the authors hand it out."""
+
+KERAS_FILES = {
+    "resnet50": "RadImageNet_models/RadImageNet-ResNet50_notop.h5",
+    "densenet121": "RadImageNet_models/RadImageNet-DenseNet121_notop.h5",
+    "inception_v3": "RadImageNet_models/RadImageNet-InceptionV3_notop.h5",
+}
+"""Likewise, as Keras saved them."""
+
+DINO_TAGS = {
+    "vit_small_patch16_224": "vit_small_patch16_224.dino",
+    "vit_base_patch16_224": "vit_base_patch16_224.dino",
+    "deit_small_patch16_224": "vit_small_patch16_224.dino",
+    "deit_base_patch16_224": "vit_base_patch16_224.dino",
+}
+"""Model -> timm's name of weights that fit it; DeiT without its distillation token is that ViT."""
+
+DINO_RESNET = "dino_resnet50_pretrain.pth"
+"""The authors' file, in the checkpoints folder of torch hub (`TORCH_HOME`)."""
+
+XRV_WEIGHTS = "densenet121-res224-all"
+"""What torchxrayvision calls them."""
+
+_HEADS = ("fc.", "fc_norm.", "head.", "head_dist.", "classifier.", "pre_logits.", "AuxLogits.")
+"""How the tensors of heads are called in timm, torchvision and DeiT's own files."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A source that has a name of its own."""
+    """The contract of a source that has a name of its own."""
 
     models: frozenset[str]
-    """The models, without tag, that it has weights for."""
-    pixels: Normalisation | None
-    """How images were normalised for it; None where each model has its own, which timm tells."""
+    """The models, without tag, that it has weights for; timm's models that are not ours ask timm."""
+    pixels: Pixels | None
+    """How images were normalised for it; None where each of its models has its own way, which timm tells."""
+    interpolation: str | None
+    """How images were resized for it, which a cell does not follow: bilinear there; None where timm tells."""
+    licence: str
+    """Of the weights."""
     cite: str
     """Who made it."""
+    heads: tuple[str, ...] = ()
+    """How names begin that it may hold beside a backbone's; any other one means that it was made for another model."""
 
 
-SOURCES: dict[str, Source] = {
-    "random": Source(models=frozenset(MODELS), pixels=HALF, cite="the model's own random start"),
-    "imagenet": Source(
-        models=frozenset(name for name, info in MODELS.items() if info.tags),
-        pixels=None,
-        cite="Deng et al. 2009; weights of timm (Wightman)",
-    ),
-    "radimagenet": Source(
-        models=frozenset(RADIMAGENET_FILES),
-        pixels=HALF,  # the authors' PyTorch weights expect [-1, 1]
-        cite="Mei et al. 2022, Radiology: Artificial Intelligence",
-    ),
-}
+_RADIMAGENET = "Mei et al. 2022, Radiology: Artificial Intelligence"
+
+SOURCES: Mapping[str, Source] = MappingProxyType(
+    {
+        "random": Source(
+            models=frozenset(MODELS),
+            pixels=HALF,
+            interpolation="bilinear",
+            licence="none needed",
+            cite="the model's own random start",
+        ),
+        # the weights of the tag in the model's name, or of timm's default tag; torchvision's are timm's tv_in1k
+        "imagenet": Source(
+            models=frozenset(name for name, info in MODELS.items() if info.tags or info.family == "alexnet"),
+            pixels=None,
+            interpolation=None,
+            licence="that of the tag, which timm tells; torchvision's: BSD-3-Clause",
+            cite="Deng et al. 2009; weights of timm (Wightman) and torchvision",
+            heads=_HEADS,
+        ),
+        # trained on grey images of the [-1, 1] that its authors' PyTorch code makes: the order of channels is idle
+        "radimagenet": Source(
+            models=frozenset(RADIMAGENET_FILES),
+            pixels=HALF,
+            interpolation="bilinear",
+            licence="MIT (the authors' repository)",
+            cite=f"{_RADIMAGENET}; PyTorch weights",
+        ),
+        # the authors' training code has Keras's `preprocess_input` of mode caffe and rescale=1/255 for every model;
+        # Keras puts strides (ResNet-50) and the margins of average pools (Inception-v3) elsewhere: see `keras.py`
+        "radimagenet_keras": Source(
+            models=frozenset(KERAS_FILES),
+            pixels=PIXELS["caffe_scaled"],
+            interpolation="nearest",
+            licence="MIT (the authors' repository)",
+            cite=f"{_RADIMAGENET}; Keras weights",
+        ),
+        "dino": Source(
+            models=frozenset((*DINO_TAGS, "resnet50")),
+            pixels=PIXELS["imagenet"],
+            interpolation="bicubic",
+            licence="Apache-2.0",
+            cite="Caron et al. 2021, self-supervised on ImageNet-1k",
+            heads=_HEADS,
+        ),
+        # one channel from -1024 to 1024
+        "xrv": Source(
+            models=frozenset({"densenet121"}),
+            pixels=Pixels(mean=(0.5, 0.5, 0.5), std=(1 / 2048, 1 / 2048, 1 / 2048)),
+            interpolation="bilinear",
+            licence="Apache-2.0",
+            cite="Cohen et al. 2022, TorchXRayVision; chest X-rays of several public sets",
+            heads=("classifier.", "op_threshs"),
+        ),
+    }
+)
+"""Name -> contract."""
 
 SCHEMES = {"cell": "cell:KEY", "registry": "registry:NAME/VERSION", "file": "file:PATH"}
-"""Scheme -> how a source of this scheme is written."""
+"""Scheme -> how a source of this scheme is written. Such a source has the contract of the cell that made it, which its
+metadata tell; a file from elsewhere that tells nothing is taken to expect pixels from -1 to 1."""
 
 
-def problem(weights: Weights, model: str) -> str | None:
-    """Why these weights cannot be poured into this model, as far as names and the disk tell; None when they can.
-
-    An unknown model is not judged here. Whether a state's tensors fit is only known when they are poured.
-    """
-    source = weights.source
-    scheme, colon, rest = source.partition(":")
-    if colon and scheme in SCHEMES:
-        return _scheme_problem(scheme, rest)
-    if source not in SOURCES:
-        return f"source '{source}' is unknown; {nearest(source, [*SOURCES, *SCHEMES.values()])}"
-    if model in MODELS and base_name(model) not in SOURCES[source].models:
-        return f"source '{source}' has no weights for '{model}'; it has {_listed(SOURCES[source].models)}"
-    if source == "random":
-        return _random_problem(weights)
-    return None
-
-
-def _random_problem(weights: Weights) -> str | None:
-    for axis in ("blocks", "rest"):
-        value = getattr(weights, axis)
-        if value != NEUTRAL[axis]:
-            return f"{axis} is {value!r} with source 'random', which has no values to give; leave {axis} out"
-    return None
-
-
-def _scheme_problem(scheme: str, rest: str) -> str | None:
-    source = f"{scheme}:{rest}"
-    if scheme == "cell" and not re.fullmatch(r"[0-9a-f]{16}", rest):
-        return f"source '{source}' must be written cell:KEY, where KEY is a cell's key of 16 hex digits"
-    if scheme == "registry" and not re.fullmatch(r"[^/:]+/[1-9]\d*", rest):
-        return f"source '{source}' must be written registry:NAME/VERSION, where VERSION is a number from 1"
-    if scheme == "file" and not Path(rest).is_absolute():
-        return f"source '{source}' must name an absolute path: workers run in another folder"
-    if scheme == "file" and not Path(rest).is_file():
-        return f"source '{source}': there is no such file"
-    return None
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names))
+def heads_of(source: str) -> tuple[str, ...]:
+    """How names may begin that a source holds beside a backbone's."""
+    return SOURCES[source].heads if source in SOURCES else _HEADS

@@ -3,10 +3,11 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sweeper.cell import Weights
+from sweeper.cell import Gabor, Weights
 from sweeper.models import MODELS
 from sweeper.weights import SOURCES, problem
 
@@ -27,7 +28,8 @@ def test_every_model_can_start_at_random(model: str) -> None:
 
 @pytest.mark.parametrize(("name", "source"), SOURCES.items())
 def test_every_model_of_a_source_is_one_of_ours(name: str, source: object) -> None:
-    assert SOURCES[name].models <= set(MODELS)
+    assert SOURCES[name].models
+    assert all(model in MODELS for model in SOURCES[name].models)
 
 
 @pytest.mark.parametrize("source", ["imagenet", "radimagenet"])
@@ -47,14 +49,62 @@ def test_an_existing_file_is_no_mistake(tmp_path: Path) -> None:
 
 
 def test_imagenet_has_no_weights_for_the_cbr_family() -> None:
-    assert _problem("imagenet", "cbr_tiny") == (
-        "source 'imagenet' has no weights for 'cbr_tiny'; "
-        "it has resnet101, resnet10t, resnet152, resnet18, resnet26, resnet34, resnet50"
+    assert str(_problem("imagenet", "cbr_tiny")).startswith(
+        "source 'imagenet' has no weights for 'cbr_tiny'; it has alexnet, deit_base_patch16_224, "
     )
 
 
-def test_radimagenet_has_weights_for_resnet50_alone() -> None:
-    assert _problem("radimagenet", "resnet18") == "source 'radimagenet' has no weights for 'resnet18'; it has resnet50"
+@pytest.mark.parametrize("source", ["radimagenet", "radimagenet_keras"])
+def test_radimagenet_has_weights_for_three_models(source: str) -> None:
+    assert _problem(source, "resnet18") == (
+        f"source '{source}' has no weights for 'resnet18'; it has densenet121, inception_v3, resnet50"
+    )
+
+
+def test_dino_refuses_a_tag_of_other_weights() -> None:
+    assert str(_problem("dino", "vit_small_patch16_224.augreg_in1k")).startswith("source 'dino' has no weights for ")
+
+
+@pytest.mark.parametrize("model", ["vit_small_patch16_224", "vit_small_patch16_224.dino", "deit_small_patch16_224"])
+def test_dino_has_weights_for_the_small_vit_under_all_its_names(model: str) -> None:
+    assert _problem("dino", model) is None
+
+
+COMBINATIONS = [
+    # values of weights, what else, how the sentence begins
+    ({"source": "random", "norms": "reset"}, {}, "norms is 'reset' with source 'random'"),
+    ({"source": "random", "tables": "draw"}, {}, "tables is 'draw' with source 'random'"),
+    ({"source": "imagenet", "tables": "draw"}, {}, "tables is 'draw' with rest 'random'"),
+    ({"source": "imagenet", "blocks": 3}, {"slim": 2}, "blocks=3 with slim=2: only the first 2 blocks keep the width"),
+    ({"source": "imagenet", "rest": "stats"}, {"slim": 2}, "rest is 'stats' with slim=2"),
+    ({"source": "random", "gabor": Gabor()}, {"input": "red"}, "Gabor has colours=('grey', 'red_green') with input='r"),
+    ({"source": "radimagenet_keras"}, {"input": "red"}, "input 'red' takes the filters of the first channel, which is"),
+    ({"source": "imagenet"}, {"input": "red", "pixels": "caffe"}, "input 'red' takes the filters of the first channel"),
+    ({"source": "imagenet"}, {"pixels": "cafe"}, "pixels 'cafe' is unknown; did you mean caffe"),
+]
+
+
+@pytest.mark.parametrize(("values", "others", "beginning"), COMBINATIONS)
+def test_a_combination_that_means_nothing_is_a_mistake(
+    values: dict[str, Any], others: dict[str, Any], beginning: str
+) -> None:
+    assert str(problem(Weights(**values), "resnet50", **others)).startswith(beginning)
+
+
+ALLOWED = [
+    ({"source": "imagenet", "blocks": 2}, {"slim": 2}),
+    ({"source": "imagenet", "tables": "draw", "rest": "stats", "blocks": 0}, {}),
+    ({"source": "random", "gabor": Gabor(colours=("grey",))}, {"input": "sum"}),
+    ({"source": "random", "gabor": Gabor()}, {}),
+    ({"source": "radimagenet_keras"}, {"input": "sum"}),
+    ({"source": "radimagenet_keras"}, {"input": "red", "pixels": "half"}),
+    ({"source": "imagenet"}, {"pixels": "dataset", "input": "red"}),
+]
+
+
+@pytest.mark.parametrize(("values", "others"), ALLOWED)
+def test_a_combination_that_means_something_is_none(values: dict[str, Any], others: dict[str, Any]) -> None:
+    assert problem(Weights(**values), "resnet50", **others) is None
 
 
 def test_an_unknown_model_is_left_to_the_models_room() -> None:

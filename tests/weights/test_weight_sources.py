@@ -16,13 +16,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from sweeper import models, weights
-from sweeper.cell import Network, Weights
+from sweeper.cell import Images, Network, Weights
 from sweeper.models.classifier import Classifier
 from sweeper.site import Site
-from sweeper.weights import sources
+from sweeper.weights import Pixels, sources
 
-HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+HALF = Pixels(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+IMAGENET = Pixels(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+IMAGES = Images(dataset="digits")
 
 POUR_FROM_HUB = """
 import json, sys
@@ -45,7 +46,8 @@ try:
     weights.pour(Weights(source="imagenet"), models.build(Network(model="resnet18"), classes=2), seed=0, site=site)
 except FileNotFoundError as error:
     missing, cause = str(error), type(error.__cause__).__name__
-print(json.dumps(dict(copied=poured.copied, left=poured.left, missing=missing, cause=cause, same_draws=same_draws)))
+copied, left = len(poured.loaded), len(poured.left)
+print(json.dumps(dict(copied=copied, left=left, missing=missing, cause=cause, same_draws=same_draws)))
 """
 
 
@@ -101,7 +103,9 @@ def _shaken(model: nn.Module) -> dict[str, torch.Tensor]:
 
 def _mini(seed: int = 0) -> Classifier:
     torch.manual_seed(seed)
-    return models.build(Network(model="cbr_mini"), classes=2)
+    model = models.build(Network(model="cbr_mini"), classes=2)
+    _shaken(model)
+    return model
 
 
 def _pour_from(path: Path, site: Site) -> Classifier:
@@ -127,7 +131,7 @@ def test_loading_timms_weights_leaves_torchs_generator_alone(from_hub: FromHub) 
 
 def test_weights_that_cannot_be_fetched_are_named_with_a_remedy(from_hub: FromHub) -> None:
     said = from_hub.said["missing"]
-    assert said.startswith("the ImageNet weights of 'resnet18' (timm/resnet18.a1_in1k) could not be fetched")
+    assert said.startswith("the pretrained weights of 'resnet18' (timm/resnet18.a1_in1k) could not be fetched")
     assert "HF_HUB_OFFLINE" in said
     assert "HF_HOME" in said
 
@@ -167,7 +171,7 @@ def test_missing_radimagenet_weights_are_answered_with_the_place_and_the_authors
 def test_another_file_in_radimagenets_place_is_refused(tmp_path: Path) -> None:
     torch.save({"fc.weight": torch.zeros(2)}, tmp_path / "ResNet50.pt")
     with pytest.raises(ValueError, match=r"is not RadImageNet's ResNet50: 'fc\.weight' is no tensor of it"):
-        sources.read_radimagenet(tmp_path / "ResNet50.pt")
+        sources.read_radimagenet(tmp_path / "ResNet50.pt", "resnet50")
 
 
 def test_a_state_of_ours_is_read_without_its_head(tmp_path: Path) -> None:
@@ -198,13 +202,25 @@ def test_a_nested_checkpoint_is_refused_by_its_inner_name(tmp_path: Path) -> Non
 
 def test_a_pickled_module_is_refused(tmp_path: Path) -> None:
     torch.save(_mini(), tmp_path / "model.pt")
-    with pytest.raises(ValueError, match=r"model\.pt cannot be read as a file of weights"):
+    expected = r"model\.pt cannot be read as a file of weights: it holds a pickled object, as a whole module; save its"
+    with pytest.raises(ValueError, match=expected):
         sources.read_file(tmp_path / "model.pt")
 
 
 @pytest.mark.parametrize("name", ["state.safetensors", "state.pt"])
 def test_a_file_that_is_no_weights_is_refused_by_its_path(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"not weights at all, but long enough to be read as some header")
+    with pytest.raises(ValueError, match=f"{name} cannot be read as a file of weights"):
+        sources.read_file(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["state.safetensors", "state.pt"])
+@pytest.mark.parametrize("kept", [0.2, 0.9])
+def test_a_truncated_file_is_refused_by_its_path(tmp_path: Path, name: str, kept: float) -> None:
+    save = save_file if name.endswith("safetensors") else torch.save
+    save(_mini().state_dict(), tmp_path / name)
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[: int(kept * len(whole))])
     with pytest.raises(ValueError, match=f"{name} cannot be read as a file of weights"):
         sources.read_file(tmp_path / name)
 
@@ -222,27 +238,27 @@ def test_a_state_that_has_gone_is_named_with_its_path(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("source", ["random", "radimagenet"])
 def test_random_and_radimagenet_expect_pixels_from_minus_one_to_one(source: str, site: Site) -> None:
-    assert weights.normalisation(source, "resnet50", site) == HALF
+    assert weights.pixels_of(IMAGES, source, "resnet50", site) == HALF
 
 
 def test_imagenet_expects_what_timm_says(site: Site) -> None:
-    assert weights.normalisation("imagenet", "resnet50", site) == IMAGENET
+    assert weights.pixels_of(IMAGES, "imagenet", "resnet50", site) == IMAGENET
 
 
 def test_the_tag_decides_what_imagenet_expects(site: Site) -> None:
-    assert weights.normalisation("imagenet", "resnet34.ra4_e3600_r224_in1k", site) == HALF
+    assert weights.pixels_of(IMAGES, "imagenet", "resnet34.ra4_e3600_r224_in1k", site) == HALF
 
 
 def test_a_source_that_cannot_serve_a_model_has_no_normalisation_for_it(site: Site) -> None:
     with pytest.raises(ValueError, match="source 'imagenet' has no weights for 'cbr_mini'"):
-        weights.normalisation("imagenet", "cbr_mini", site)
+        weights.pixels_of(IMAGES, "imagenet", "cbr_mini", site)
 
 
 def test_a_state_says_how_its_images_were_normalised(tmp_path: Path, site: Site) -> None:
     said = {"mean": "[0.1, 0.2, 0.3]", "std": "[0.4, 0.5, 1]"}
     save_file(_mini().state_dict(), tmp_path / "state.safetensors", metadata=said)
-    expected = ((0.1, 0.2, 0.3), (0.4, 0.5, 1.0))
-    assert weights.normalisation(f"file:{tmp_path}/state.safetensors", "cbr_mini", site) == expected
+    expected = Pixels(mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 1.0))
+    assert weights.pixels_of(IMAGES, f"file:{tmp_path}/state.safetensors", "cbr_mini", site) == expected
 
 
 @pytest.mark.parametrize("name", ["state.safetensors", "state.pt"])
@@ -251,19 +267,39 @@ def test_a_foreign_file_that_says_nothing_expects_pixels_from_minus_one_to_one(
 ) -> None:
     save = save_file if name.endswith("safetensors") else torch.save
     save(_mini().state_dict(), tmp_path / name)
-    assert weights.normalisation(f"file:{tmp_path / name}", "cbr_mini", site) == HALF
+    assert weights.pixels_of(IMAGES, f"file:{tmp_path / name}", "cbr_mini", site) == HALF
 
 
 def test_a_state_of_ours_that_says_nothing_is_refused(tmp_path: Path) -> None:
     save_file(_mini().state_dict(), tmp_path / "best.safetensors")
     with pytest.raises(ValueError, match=r"the metadata of .*best\.safetensors lack 'mean'"):
-        sources.read_normalisation(tmp_path / "best.safetensors", foreign=False)
+        sources.read_pixels(tmp_path / "best.safetensors", foreign=False)
+
+
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+def test_a_state_says_in_which_order_it_saw_the_channels(tmp_path: Path, order: str) -> None:
+    said = {"mean": "[0.1, 0.2, 0.3]", "std": "[0.4, 0.5, 1]", "order": order}
+    save_file(_mini().state_dict(), tmp_path / "state.safetensors", metadata=said)
+    assert sources.read_pixels(tmp_path / "state.safetensors", foreign=False).order == order
+
+
+def test_an_older_state_that_names_no_order_saw_red_first(tmp_path: Path) -> None:
+    said = {"mean": "[0.1, 0.2, 0.3]", "std": "[0.4, 0.5, 1]"}
+    save_file(_mini().state_dict(), tmp_path / "state.safetensors", metadata=said)
+    assert sources.read_pixels(tmp_path / "state.safetensors", foreign=False).order == "rgb"
+
+
+def test_an_unknown_order_is_refused(tmp_path: Path) -> None:
+    said = {"mean": "[0.1, 0.2, 0.3]", "std": "[0.4, 0.5, 1]", "order": "gbr"}
+    save_file(_mini().state_dict(), tmp_path / "state.safetensors", metadata=said)
+    with pytest.raises(ValueError, match=r"'order' in the metadata of .* is 'gbr'; it must be 'rgb' or 'bgr'"):
+        sources.read_pixels(tmp_path / "state.safetensors", foreign=False)
 
 
 def test_half_a_normalisation_is_refused(tmp_path: Path) -> None:
     save_file(_mini().state_dict(), tmp_path / "state.safetensors", metadata={"mean": "[0.5, 0.5, 0.5]"})
     with pytest.raises(ValueError, match="lack 'std'"):
-        sources.read_normalisation(tmp_path / "state.safetensors", foreign=True)
+        sources.read_pixels(tmp_path / "state.safetensors", foreign=True)
 
 
 @pytest.mark.parametrize("mean", ["[0.5]", '"grey"', "[0.5, 0.5, null]"])
@@ -271,4 +307,4 @@ def test_a_normalisation_that_is_not_three_numbers_is_refused(tmp_path: Path, me
     said = {"mean": mean, "std": "[1, 1, 1]"}
     save_file(_mini().state_dict(), tmp_path / "state.safetensors", metadata=said)
     with pytest.raises(ValueError, match="it must be a list of three numbers"):
-        sources.read_normalisation(tmp_path / "state.safetensors", foreign=True)
+        sources.read_pixels(tmp_path / "state.safetensors", foreign=True)

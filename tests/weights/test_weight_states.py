@@ -8,14 +8,16 @@ import torch
 from conftest import make_site
 from recorded import record
 from safetensors.torch import save_file
+from torch import nn
 
 from sweeper import models, store, weights
-from sweeper.cell import Network, Weights, make_cell
+from sweeper.cell import Images, Network, Weights, make_cell
 from sweeper.models.classifier import Classifier
 from sweeper.site import Site
+from sweeper.weights import Pixels
 
 CELL = make_cell(dataset="digits", model="cbr_mini")
-PIXELS = ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+PIXELS = Pixels(mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), order="bgr")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     site = make_site(tmp_path_factory.mktemp("states"))
     store.initialise(site, "pretrain")
     kept = Recorded(site=site, best=_build(seed=1), start=_build(seed=2))
-    said = {"mean": "[0.1, 0.2, 0.3]", "std": "[0.4, 0.5, 0.6]"}
+    said = {"mean": "[0.1, 0.2, 0.3]", "std": "[0.4, 0.5, 0.6]", "order": "bgr"}
 
     def states(folder: Path) -> None:
         save_file(kept.best.state_dict(), folder / "best.safetensors", metadata=said)
@@ -45,7 +47,11 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
 
 def _build(seed: int) -> Classifier:
     torch.manual_seed(seed)
-    return models.build(Network(model="cbr_mini"), classes=5)
+    model = models.build(Network(model="cbr_mini"), classes=5)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):  # as after some training
+            module.running_mean = torch.rand(module.num_features)
+    return model
 
 
 @pytest.mark.parametrize("source", [f"cell:{CELL.key}", "registry:digits_source/1"])
@@ -58,7 +64,8 @@ def test_a_finished_cells_best_backbone_is_poured(recorded: Recorded, source: st
 
 @pytest.mark.parametrize("source", [f"cell:{CELL.key}", "registry:digits_source/1"])
 def test_a_finished_cells_images_are_normalised_as_before(recorded: Recorded, source: str) -> None:
-    assert weights.normalisation(source, "cbr_mini", recorded.site) == PIXELS
+    images = Images(dataset="digits")
+    assert weights.pixels_of(images, source, "cbr_mini", recorded.site) == PIXELS
 
 
 @pytest.mark.parametrize("source", ["cell:0123456789abcdef", "registry:digits_source/2"])
