@@ -1,7 +1,7 @@
 """BUSI: breast ultrasound, malignant against the rest; the images of no tumour count as benign, as in study 0.
 
 Masks are skipped. Patients are not told, so each image is its own. Never use it with `breastmnist` as source and
-target: they show the same patients.
+target: they show the same patients. `busi3` keeps the three classes.
 """
 
 import re
@@ -16,9 +16,13 @@ if TYPE_CHECKING:
 _MASK = re.compile(r"_mask(_\d+)?$")
 
 
+def is_image(file: Path) -> bool:
+    """Whether it is an ultrasound image and not the mask of a tumour, of which an image may have several."""
+    return not _MASK.search(file.stem)
+
+
 def _read(base: Path, *, name: str) -> "pd.DataFrame":
-    folders = ("benign", "malignant", "normal")
-    index = read_folder(base, name=name, classes=folders, keep=lambda file: not _MASK.search(file.stem))
+    index = read_folder(base, name=name, classes=("benign", "malignant", "normal"), keep=is_image)
     return index.assign(label=index["label"].replace("normal", "benign"))
 
 
@@ -32,4 +36,7 @@ BUSI = image_folder(
     cite="Al-Dhabyani et al. 2020, Dataset of breast ultrasound images, Data in Brief 28:104863",
     licence="CC BY 4.0 / CC0",
     remedy="unpack Dataset_BUSI.zip of scholar.cu.edu.eg/?q=afahmy/pages/dataset there",
+    patients="each image is its own patient: the archive does not tell which of them show one person",
+    counts={"benign": 570, "malignant": 210},
+    url="https://scholar.cu.edu.eg/?q=afahmy/pages/dataset",
 )

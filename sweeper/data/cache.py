@@ -6,9 +6,8 @@ sources that have changed since are left lying until then.
 
 import hashlib
 import json
+import os
 import re
-import shutil
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,16 +16,15 @@ import numpy as np
 import pandas as pd
 import PIL
 from filelock import FileLock
-from PIL import Image
 
 from sweeper.cell import digest
+from sweeper.data.building import LOG, PIXELS, ROWS, begin, build
 from sweeper.data.dataset import COLUMNS, Dataset, Task, read_index, task_of
 from sweeper.site import Site
 from sweeper.work import sync
 
 FORMAT = 1
 """Raise it whenever decoding, resizing or the files change, so that older entries are not read."""
-_HASHED_AT_ONCE = 2**26
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,7 +45,12 @@ def cached(dataset: Dataset, size: int, site: Site) -> Cached:
     """The set at size x size pixels, decoded now if its source is new or has changed since it was decoded last.
 
     Images are stretched to the square by Pillow's bilinear filter, which averages over the source pixels when it
-    shrinks. Several processes may ask at once: one decodes, the others wait. An entry appears whole or not at all.
+    shrinks. An entry appears whole or not at all. What was decoded stays when the one who decodes is killed, or finds
+    an image that cannot be decoded: the next one goes on, and decodes again only what was replaced in between.
+
+    Several processes may ask at once, on several machines too: one decodes, the others wait. That takes a file system
+    whose `flock` is known to all of them, as NFS is from version 4 on, and Lustre mounted with `flock`; where locks
+    stay on one machine (`nolock`, `local_lock`, `localflock`), give each machine a cache of its own.
 
     Args:
         size: height and width in pixels, >= 1.
@@ -60,9 +63,10 @@ def cached(dataset: Dataset, size: int, site: Site) -> Cached:
     folder = _entry(dataset, index, classes, size, site)
     if not folder.is_dir():
         site.cache.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_name(f"{folder.name}.lock")):
-            if not folder.is_dir():
-                _build(dataset, index, classes, size, site.data, folder)
+        work = _work(dataset, size, site)
+        with FileLock(work.with_suffix(".lock")):
+            if not _is_there(folder):
+                _build(dataset, index, classes, size, site.data, work, folder)
     return _open(folder)
 
 
@@ -77,48 +81,39 @@ def fingerprint(dataset: Dataset, size: int, site: Site) -> str | None:
 
 
 def _build(
-    dataset: Dataset, index: pd.DataFrame, classes: tuple[str, ...], size: int, root: Path, folder: Path
+    dataset: Dataset, index: pd.DataFrame, classes: tuple[str, ...], size: int, root: Path, work: Path, folder: Path
 ) -> None:
     """Writes the entry beside its place and moves it there when it is whole; the caller holds its lock."""
-    unfinished = folder.with_name(f"{folder.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)  # what a killed process left: no other can be writing here now
-    unfinished.mkdir()
-    try:
-        pixels = _decode_all(dataset, list(index["image"]), size, root, unfinished / "pixels.npy")
-        index.to_parquet(unfinished / "index.parquet")
-        meta = {"classes": classes, "fingerprint": _fingerprint(pixels, index)}
-        (unfinished / "meta.json").write_text(json.dumps(meta))
-        for path in (*unfinished.iterdir(), unfinished):
-            sync(path)
-        unfinished.rename(folder)
-        sync(folder.parent)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    images = list(index["image"])
+    sources = dataset.sources(root, images)
+    alone = len(sources) != len(images)  # several images lie in one file, which any of them needs whole
+    shape = (size, size, dataset.channels)
+    begin(work, images, [digest(sources)] * len(images) if alone else sources, shape)
+    told = hashlib.sha256(json.dumps([(len(images), *shape), _rows(index)]).encode())
+    meta = {"classes": classes, "fingerprint": build(work, dataset, root, images, told, alone=alone)[:16]}
+    index.to_parquet(work / "index.parquet")
+    (work / "meta.json").write_text(json.dumps(meta))
+    for path in (work / "index.parquet", work / "meta.json", work):
+        sync(path)
+    work.rename(folder)
+    sync(folder.parent)
+    for name in (ROWS, LOG):
+        (folder / name).unlink()
 
 
 def _entry(dataset: Dataset, index: pd.DataFrame, classes: tuple[str, ...], size: int, site: Site) -> Path:
     return site.cache / f"{_safe(dataset.name)}-{size}-{_stamp(dataset, index, classes, site.data)}"
 
 
-def _decode_all(dataset: Dataset, images: list[str], size: int, root: Path, path: Path) -> np.memmap:
-    """The images as a memory map at `path`; threads help, because Pillow lets go of the interpreter."""
-    shape = (len(images), size, size, dataset.channels)
-    pixels = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-
-    def fill(row: int) -> None:
-        pixels[row] = _resized(dataset.decode(root, images[row]), size)
-
-    with ThreadPoolExecutor() as threads:
-        for _ in threads.map(fill, range(len(images))):
-            pass  # asking for the result raises what the thread raised
-    pixels.flush()
-    return pixels
+def _work(dataset: Dataset, size: int, site: Site) -> Path:
+    """Where entries of a set at a size are built, one at a time; pixels that lie there were made as they are now."""
+    made = digest([FORMAT, PIL.__version__, dataset.name, dataset.channels])
+    return site.cache / f"{_safe(dataset.name)}-{size}-{made}.unfinished"
 
 
-def _resized(pixels: np.ndarray, size: int) -> np.ndarray:
-    channels = pixels.shape[2]
-    image = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)).reshape(size, size, channels)
+def _is_there(folder: Path) -> bool:
+    """As the file system lists it now: NFS may remember for a minute that a name was not there."""
+    return folder.name in os.listdir(folder.parent)
 
 
 @lru_cache(maxsize=8)
@@ -126,7 +121,7 @@ def _open(folder: Path) -> Cached:
     """An entry never changes under its name, so a process opens it once."""
     meta = json.loads((folder / "meta.json").read_text())
     return Cached(
-        pixels=np.load(folder / "pixels.npy", mmap_mode="r"),
+        pixels=np.load(folder / PIXELS, mmap_mode="r"),
         index=pd.read_parquet(folder / "index.parquet"),
         classes=tuple(meta["classes"]),
         task=task_of(meta["classes"]),
@@ -138,14 +133,6 @@ def _stamp(dataset: Dataset, index: pd.DataFrame, classes: tuple[str, ...], root
     """16 hex digits that change with the source, the index, the classes and the versions of the decoders."""
     sources = dataset.sources(root, list(index["image"]))
     return digest([FORMAT, PIL.__version__, dataset.name, dataset.channels, classes, _rows(index), sources])
-
-
-def _fingerprint(pixels: np.ndarray, index: pd.DataFrame) -> str:
-    found = hashlib.sha256(json.dumps([pixels.shape, _rows(index)]).encode())
-    flat = pixels.reshape(-1)
-    for start in range(0, len(flat), _HASHED_AT_ONCE):
-        found.update(flat[start : start + _HASHED_AT_ONCE].data)
-    return found.hexdigest()[:16]
 
 
 def _rows(index: pd.DataFrame) -> list[list[str | None]]:

@@ -37,4 +37,7 @@ CHEST_XRAY = image_folder(
     cite="Kermany, Zhang and Goldbaum 2018, Mendeley Data, doi.org/10.17632/rscbjbr9sj; Cell 172:1122-1131",
     licence="CC BY 4.0",
     remedy="unpack ChestXRay2017.zip of doi.org/10.17632/rscbjbr9sj there",
+    patients="person1 of person1_virus_6.jpeg, 0115 of IM-0115-0001.jpeg and of NORMAL2-IM-0115-0001.jpeg",
+    counts={"NORMAL": 1583, "PNEUMONIA": 4273},
+    url="https://doi.org/10.17632/rscbjbr9sj",
 )

@@ -4,8 +4,8 @@ There is no base class and no download: a file per set makes one `Dataset`, and 
 beside this file. pandas is imported inside the functions, so that the table of sets loads at once.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +13,22 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-Metric = Literal["auroc", "auprc", "accuracy", "balanced_accuracy", "f1_macro"]
+Metric = Literal[
+    "auroc",
+    "auprc",
+    "accuracy",
+    "balanced_accuracy",
+    "f1_macro",
+    "auroc_ovo",
+    "auroc_weighted",
+    "auroc_micro",
+    "auprc_trapezoid",
+    "precision_macro",
+    "recall_macro",
+    "kappa",
+    "quadratic_kappa",
+]
+"""The ids of `sweeper.metric.METRICS` of which a higher value is better: rate searches maximise them."""
 Task = Literal["binary", "multiclass"]
 
 COLUMNS = ("image", "label", "patient", "part")
@@ -41,6 +56,12 @@ class Dataset:
     """decode(root, image): uint8, height x width x channels."""
     sources: Callable[[Path, Sequence[str]], list[str]]
     """sources(root, images): text that changes when what the images are decoded from changes."""
+    patients: str = "each image is its own patient"
+    """Which images show one patient (or lesion, or exam), and where that is told."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Class -> the published number of images of the complete set; empty where none is published."""
+    url: str = ""
+    """Where it is described and handed out."""
 
 
 def task_of(classes: Sequence[str]) -> Task:
@@ -66,7 +87,8 @@ def read_index(dataset: Dataset, root: Path) -> tuple["pd.DataFrame", tuple[str,
     index = dataset.index(root).sort_values("image", ignore_index=True)
     classes = dataset.classes or tuple(sorted(set(index["label"])))
     _check_index(index, classes, dataset.name)
-    return index.assign(target=index["label"].map(classes.index).astype("int64")), classes
+    targets = {label: target for target, label in enumerate(classes)}
+    return index.assign(target=index["label"].map(targets).astype("int64")), classes
 
 
 def find(name: str, places: Sequence[Path], remedy: str) -> Path:
@@ -99,7 +121,8 @@ def _check_index(index: "pd.DataFrame", classes: tuple[str, ...], name: str) -> 
         refuse(f"{twice.sum()} image names stand twice", index["image"][twice])
     if (foreign := ~index["label"].isin(classes)).any():
         refuse(f"{foreign.sum()} images have a label that is none of {', '.join(classes)}", index["label"][foreign])
-    if empty := [each for each in classes if each not in set(index["label"])]:
+    there = set(index["label"])
+    if empty := [each for each in classes if each not in there]:
         raise ValueError(f"data set '{name}': class '{empty[0]}' has no image")
     given = index["part"].notna()
     if given.any() and (wrong := ~index["part"].isin(PARTS)).any():

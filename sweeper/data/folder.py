@@ -83,11 +83,11 @@ def read_folder(
         keep: which image files count; None keeps all.
 
     Raises:
-        ValueError: on fewer than two classes, a class folder without image, or parts with different classes.
+        ValueError: on fewer than two classes, a class folder without image, or a class that the train part lacks.
     """
     parts = _part_folders(base, name)
     found = {part: _class_folders(folder, classes, name) for part, folder in parts.items()}
-    _check_same_classes(found, parts, name)
+    _check_learned_classes(found, parts, name)
     rows = []
     for part, folders in found.items():
         for folder in folders:
@@ -148,12 +148,14 @@ def _class_folders(folder: Path, classes: Sequence[str] | None, name: str) -> li
     return found
 
 
-def _check_same_classes(found: dict[str | None, list[Path]], parts: dict[str | None, Path], name: str) -> None:
+def _check_learned_classes(found: dict[str | None, list[Path]], parts: dict[str | None, Path], name: str) -> None:
     names = {part: {folder.name for folder in folders} for part, folders in found.items()}
-    everything = set().union(*names.values())
+    learned = names.get("train", set().union(*names.values()))
     for part, own in names.items():
-        if missing := sorted(everything - own):
-            raise ValueError(f"data set '{name}': {parts[part]} has no class folder '{missing[0]}' as other parts have")
+        if missing := sorted(own - learned):
+            raise ValueError(
+                f"data set '{name}': {parts['train']} has no class folder '{missing[0]}' as {parts[part]} has"
+            )
 
 
 def _visible_folders(folder: Path, name: str) -> list[Path]:

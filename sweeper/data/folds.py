@@ -31,7 +31,8 @@ def split(index: pd.DataFrame, *, fold: int, fraction: float = 1.0, name: str) -
         name: of the data set, for the errors.
 
     Raises:
-        ValueError: when there is no official split, a patient is in two of its parts, or a class is absent from a part.
+        ValueError: when there is no official split, a patient is in two of its parts, a class is absent from train, or
+            fewer than two are in val.
     """
     if fold not in range(FOLDS + 1):
         raise ValueError(f"{name}: fold is {fold}; it must be 0 (the official split) or 1..{FOLDS}")
@@ -96,7 +97,12 @@ def _check_patients(index: pd.DataFrame, parts: pd.Series, where: str) -> None:
 
 
 def _check_classes(index: pd.DataFrame, parts: pd.Series, where: str) -> None:
-    for part in PARTS:
-        there = set(index["label"][parts == part])
-        if missing := sorted(set(index["label"]) - there):
-            raise ValueError(f"{where}: class '{missing[0]}' has no image in {part}; it needs more patients")
+    """Every class can be learned and something can be selected by; scores leave a class out that is not tested."""
+    there = {part: set(index["label"][parts == part]) for part in PARTS}
+    if missing := sorted(set(index["label"]) - there["train"]):
+        raise ValueError(f"{where}: class '{missing[0]}' has no image in train; it needs more patients")
+    for part in ("val", "test"):
+        if not there[part]:
+            raise ValueError(f"{where}: {part} has no image; it needs more patients")
+    if len(there["val"]) == 1:
+        raise ValueError(f"{where}: val has images of class '{there['val'].pop()}' alone; it needs more patients")

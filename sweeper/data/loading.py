@@ -1,13 +1,12 @@
-"""A cell's images as tensors: its fold's parts, the random changes of training images, and normalisation.
+"""A cell's images as tensors: its fold's parts as a network is to see them, and normalisation.
 
-Batches, epochs and the order of the images are the training loop's. Random changes are drawn here for each image:
-`torchvision.transforms.v2` draws once per call, so a batch would be flipped or shifted as one.
+Batches, epochs and the order of the images are the training loop's; random changes of training images are drawn in
+`augment`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -15,17 +14,19 @@ import torch
 
 from sweeper.cell import Images
 from sweeper.data import DATASETS
+from sweeper.data.augment import AUGMENTS, View, view_of
 from sweeper.data.cache import Cached, cached
 from sweeper.data.dataset import Metric, Task
 from sweeper.data.folds import split
+from sweeper.data.moving import move
 from sweeper.site import Site
+
+__all__ = ["AUGMENTS", "HELD_BYTES", "Held", "Loaded", "Part", "cut_short", "hold", "load", "move", "normalise"]
 
 HELD_BYTES = 2**31
 """What is kept on a device for the whole of a training takes at most this."""
 _HELD_SHARE = 0.1
 """... and of a GPU's free memory at most this share."""
-_SHIFT = 8
-"""An image is shifted by at most its size divided by this, rounded down."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,6 +69,17 @@ class Held(Part):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Viewed(Part):
+    """A part whose images are shown as the cell's augmentation has validation images: cropped, say."""
+
+    view: View
+
+    def tensor(self, positions: np.ndarray) -> torch.Tensor:
+        """As `Part.tensor`, after the view."""
+        return self.view(super().tensor(positions))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Loaded:
     """A data set cut for one fold and fraction."""
 
@@ -85,23 +97,32 @@ class Loaded:
 def load(images: Images, site: Site) -> Loaded:
     """The parts that `images` names; the set is decoded first where it is not yet.
 
+    The training part shows whole images, whose random changes are the training loop's to ask for; the others show what
+    the augmentation has validation images undergo.
+
     Raises:
         KeyError: when no data set has this name.
         FileNotFoundError: when the set is not there.
-        ValueError: when an image cannot be decoded or the set cannot be split so.
+        ValueError: when an image cannot be decoded, the set cannot be split so, or the augmentation is none.
     """
     dataset = DATASETS[images.dataset]
     whole = cached(dataset, images.size, site)
     parts = _split(whole, images.fold, images.fraction, images.dataset)
+    view = view_of(images.augment)
     return Loaded(
         train=_part(whole, parts == "train"),
-        val=_part(whole, parts == "val"),
-        test=_part(whole, parts == "test"),
+        val=_shown(_part(whole, parts == "val"), view),
+        test=_shown(_part(whole, parts == "test"), view),
         classes=whole.classes,
         task=whole.task,
         metric=dataset.metric,
         fingerprint=whole.fingerprint,
     )
+
+
+def cut_short(data: Loaded, images: int) -> Loaded:
+    """The data with at most so many images in each part, evenly spaced: of use to measure times, never to score."""
+    return replace(data, train=_some(data.train, images), val=_some(data.val, images), test=_some(data.test, images))
 
 
 def hold(part: Part, device: torch.device) -> Part:
@@ -113,21 +134,17 @@ def hold(part: Part, device: torch.device) -> Part:
     return Held(**vars(part), inputs=pixels.expand(-1, -1, -1, 3).contiguous())
 
 
-def move(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """The tensor on `device`; nobody waits for a copy to a GPU."""
-    if device.type != "cuda" or tensor.is_cuda:
-        return tensor.to(device)
-    return tensor.pin_memory().to(device, non_blocking=True)
-
-
-def normalise(images: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
+def normalise(images: torch.Tensor, mean: Sequence[float], std: Sequence[float], order: str = "rgb") -> torch.Tensor:
     """(pixel / 255 - mean) / std per channel, float32 (n, 3, h, w), on the images' device.
 
     Args:
-        images: uint8 (n, 3, h, w).
-        mean: three numbers, of pixels in 0..1.
+        images: uint8 (n, 3, h, w), red first.
+        mean: three numbers, of pixels in 0..1, in the order of the result's channels.
         std: three numbers, likewise.
+        order: of the result's channels, `rgb` or `bgr`.
     """
+    if order == "bgr":
+        images = images.flip(1)
     centre, scale = _row(tuple(mean), tuple(std), images.shape[-1], images.device)
     return images.to(torch.float32, copy=True).sub_(centre).div_(scale)
 
@@ -146,70 +163,25 @@ def _row(
         return centre, scale
 
 
-def _keep(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    return images
-
-
-def _flip(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Each image mirrored left to right with probability 1/2."""
-    rows = torch.arange(images.shape[-2]).expand(len(images), -1)
-    return _pick(images, rows, _mirror(images, generator))
-
-
-def _shift(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Each image moved by whole pixels, uniformly up to 1/8 of its size either way; the edge pixels fill the gap."""
-    rows = _slide(images, -2, generator)
-    return _pick(images, rows, _slide(images, -1, generator))
-
-
-def _flip_shift(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    mirrored = _mirror(images, generator)
-    rows = _slide(images, -2, generator)
-    return _pick(images, rows, mirrored.gather(1, _slide(images, -1, generator)))
-
-
-def _mirror(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """For each image and column the column that is seen there, (n, width): its own, or the opposite one."""
-    columns = torch.arange(images.shape[-1])
-    chosen = torch.rand(len(images), generator=generator) < 0.5  # (n,)
-    return torch.where(chosen.view(-1, 1), columns.flip(0), columns)
-
-
-def _slide(images: torch.Tensor, axis: int, generator: torch.Generator) -> torch.Tensor:
-    """For each image and place along an axis the place that is seen there, (n, length)."""
-    length = images.shape[axis]
-    most = length // _SHIFT
-    moved = torch.randint(2 * most + 1, (len(images), 1), generator=generator) - most
-    return (torch.arange(length) + moved).clamp(0, length - 1)
-
-
-def _pick(images: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-    """Image i with pixel (rows[i, y], columns[i, x]) at (y, x), in memory as channels_last.
-
-    Args:
-        rows: int64 (n, height), on the CPU.
-        columns: int64 (n, width), on the CPU.
-    """
-    number, channels, height, width = images.shape
-    lines = torch.arange(number).view(-1, 1) * height + rows  # (n, height): as if all images were one below the other
-    places = move(lines * width, images.device)[:, :, None] + move(columns, images.device)[:, None, :]
-    pixels = images.movedim(1, -1).reshape(-1, channels).index_select(0, places.flatten())
-    return pixels.view(number, height, width, channels).movedim(-1, 1)
-
-
-Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
-"""Images (n, 3, h, w), uint8 or float, and a CPU generator -> changed images of the same shape and type."""
-
-AUGMENTS: Mapping[str, Augment] = MappingProxyType(
-    {"none": _keep, "flip": _flip, "shift": _shift, "flip_shift": _flip_shift}
-)
-"""Name -> the random changes of training images, drawn for each image from the generator."""
-
-
 @lru_cache(maxsize=64)
 def _split(whole: Cached, fold: int, fraction: float, name: str) -> pd.Series:
     """`split`, once for each entry that this process holds open: cells of one study ask for the same few."""
     return split(whole.index, fold=fold, fraction=fraction, name=name)
+
+
+def _shown(part: Part, view: View | None) -> Part:
+    return part if view is None else Viewed(**vars(part), view=view)
+
+
+def _some(part: Part, images: int) -> Part:
+    chosen = np.unique(np.linspace(0, len(part) - 1, min(images, len(part))).round().astype(np.int64))
+    return replace(
+        part,
+        rows=part.rows[chosen],
+        labels=part.labels[chosen],
+        names=[part.names[each] for each in chosen],
+        patients=[part.patients[each] for each in chosen],
+    )
 
 
 def _part(whole: Cached, inside: pd.Series) -> Part:

@@ -14,4 +14,7 @@ MEDICAL_MNIST_64 = image_folder(
     cite="MedNIST, gathered by B. J. Erickson (Mayo Clinic) from TCIA, the RSNA Bone Age Challenge and NIH ChestX-ray",
     licence="CC BY-SA 4.0",
     remedy="unpack MedNIST.tar.gz of github.com/Project-MONAI/MONAI-extra-test-data/releases under that name",
+    patients="each image is its own patient: the archive does not tell which of them show one person",
+    counts={"AbdomenCT": 10000, "BreastMRI": 8954, "CXR": 10000, "ChestCT": 10000, "Hand": 10000, "HeadCT": 10000},
+    url="https://github.com/Project-MONAI/MONAI-extra-test-data/releases",
 )

@@ -1,39 +1,56 @@
 """One shared test over every data set of the table, and the table's own manners."""
 
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
+import pandas as pd
 import pytest
-from fakes import write_fake
+from fakes import SAME_FILES, write_fake
 
 from sweeper.data import DATASETS, Dataset, UnknownDatasetError, task_of
 from sweeper.data.dataset import COLUMNS, Metric, make_index, read_index
 
 NAMES = sorted(DATASETS)
 ON_DISK = [name for name in NAMES if not name.startswith("digits")]
+DECODED = 100
+"""Images of a set that are decoded, at most."""
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data")
     for name in NAMES:
-        write_fake(name, root)
+        if SAME_FILES.get(name) is None:
+            write_fake(name, root)
     return root
+
+
+@lru_cache(maxsize=1)
+def index_of(name: str, root: Path) -> pd.DataFrame:
+    return DATASETS[name].index(root)
+
+
+def some_of(name: str, root: Path) -> list[str]:
+    """Images from the first to the last, evenly spaced."""
+    images = list(index_of(name, root)["image"])
+    return images[:: -(-len(images) // DECODED)]
 
 
 @pytest.mark.parametrize("name", NAMES)
 class TestEveryDataset:
     def test_the_index_has_one_string_column_per_fact(self, name: str, root: Path) -> None:
-        index = DATASETS[name].index(root)
+        index = index_of(name, root)
         assert tuple(index.columns) == COLUMNS
         assert set(index.dtypes.astype(str)) == {"str"}
 
     def test_no_image_is_named_twice(self, name: str, root: Path) -> None:
-        assert DATASETS[name].index(root)["image"].is_unique
+        assert index_of(name, root)["image"].is_unique
 
     def test_every_class_has_images_and_every_label_is_a_class(self, name: str, root: Path) -> None:
         index, classes = read_index(DATASETS[name], root)
@@ -44,21 +61,29 @@ class TestEveryDataset:
         assert [classes[target] for target in index["target"]] == list(index["label"])
 
     def test_parts_are_official_or_missing_altogether(self, name: str, root: Path) -> None:
-        parts = DATASETS[name].index(root)["part"]
-        assert parts.isna().all() or set(parts) <= {"train", "val", "test"}
+        parts = index_of(name, root)["part"]
+        assert parts.isna().all() or {"train", "test"} <= set(parts) <= {"train", "val", "test"}
+
+    def test_every_image_shows_a_patient(self, name: str, root: Path) -> None:
+        assert (index_of(name, root)["patient"] != "").all()
 
     def test_every_image_decodes_to_uint8_with_its_channels(self, name: str, root: Path) -> None:
-        dataset = DATASETS[name]
-        for image in dataset.index(root)["image"].iloc[::5]:
-            pixels = dataset.decode(root, image)
+        for image in some_of(name, root):
+            pixels = DATASETS[name].decode(root, image)
             assert pixels.dtype == np.uint8
             assert pixels.ndim == 3
-            assert pixels.shape[2] == dataset.channels
+            assert pixels.shape[2] == DATASETS[name].channels
 
     def test_no_two_images_are_equal(self, name: str, root: Path) -> None:
-        dataset = DATASETS[name]
-        images = [dataset.decode(root, image).tobytes() for image in dataset.index(root)["image"]]
+        images = [DATASETS[name].decode(root, image).tobytes() for image in some_of(name, root)]
         assert len(set(images)) == len(images)
+
+    def test_counts_are_of_its_classes(self, name: str, root: Path) -> None:
+        dataset = DATASETS[name]
+        assert not dataset.counts or tuple(sorted(dataset.counts)) == tuple(sorted(dataset.classes or ()))
+
+    def test_it_goes_to_another_process(self, name: str, root: Path) -> None:
+        assert pickle.loads(pickle.dumps(DATASETS[name])).name == name
 
     def test_it_is_documented(self, name: str, root: Path) -> None:
         dataset = DATASETS[name]
@@ -66,6 +91,8 @@ class TestEveryDataset:
         assert dataset.cite
         assert dataset.licence
         assert dataset.remedy
+        assert dataset.patients
+        assert dataset.url
         assert dataset.metric in get_args(Metric)
 
 
@@ -143,18 +170,34 @@ def test_an_unknown_name_is_a_key_error() -> None:
         DATASETS["nothing like it"]
 
 
-def test_a_folder_is_in_the_table_under_any_path() -> None:
-    assert "folder:some/where" in DATASETS
-    assert DATASETS["folder:some/where"].name == "folder:some/where"
+@pytest.mark.parametrize("name", ["folder:some/where", "table:some/where.csv"])
+def test_a_folder_and_a_table_are_in_the_table_under_any_path(name: str) -> None:
+    assert name in DATASETS
+    assert DATASETS[name].name == name
 
 
 def test_another_name_is_not_in_the_table() -> None:
     assert "somewhere" not in DATASETS
 
 
-def test_a_folder_without_path_is_refused() -> None:
-    with pytest.raises(ValueError, match="names no folder"):
-        DATASETS["folder:"]
+@pytest.mark.parametrize(("name", "what"), [("folder:", "names no folder"), ("table:", "names no file")])
+def test_a_name_without_path_is_refused(name: str, what: str) -> None:
+    with pytest.raises(ValueError, match=what):
+        DATASETS[name]
+
+
+PUBLISHED = {
+    "aptos2019": 3662, "bloodmnist": 17092, "busi": 780, "busi3": 780, "cbis_ddsm": 3103, "chest_xray": 5856,
+    "ddti": 480, "ddti_graded": 349, "dermamnist": 10015, "digits": 1797, "flower_photos": 3670, "ham10000": 10015,
+    "isic2018": 10015, "isic2019": 25331, "kimia960": 960, "medical_mnist_64": 58954, "octmnist": 109309,
+    "pathmnist": 107180,
+}  # fmt: skip
+"""Images of the whole set, as its publication tells them."""
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_counts_of_the_classes_add_up_to_the_published_number(name: str) -> None:
+    assert sum(DATASETS[name].counts.values()) == PUBLISHED[name]
 
 
 def test_two_classes_are_binary_and_three_are_not() -> None:
@@ -189,7 +232,7 @@ def test_an_official_split_must_place_every_image() -> None:
 
 
 def test_the_table_loads_without_the_heavy_packages() -> None:
-    heavy = ["torch", "torchvision", "timm", "sklearn", "ray", "mlflow", "pandas"]
+    heavy = ["torch", "torchvision", "timm", "sklearn", "ray", "mlflow", "pandas", "numpy", "h5py", "pydicom", "PIL"]
     program = f"import sys, sweeper.data; print([name for name in {heavy} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

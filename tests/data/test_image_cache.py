@@ -3,11 +3,14 @@
 import json
 import multiprocessing
 import os
+import pickle
+import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from multiprocessing.synchronize import Barrier
@@ -19,8 +22,9 @@ import pytest
 from conftest import make_site
 from fakes import draw, write_classes, write_fake
 from PIL import Image
+from processes import tree
 
-from sweeper.data import DATASETS, Dataset
+from sweeper.data import DATASETS, Dataset, decoding
 from sweeper.data.cache import cached
 from sweeper.site import Site
 
@@ -147,11 +151,42 @@ def test_the_digits_have_the_fingerprint_they_always_had(site: Site) -> None:
     assert cached(DATASETS["digits"], 8, site).fingerprint == "917c3a772f287f37"
 
 
-def test_a_corrupt_image_is_named_and_nothing_is_kept(site: Site, pets: Path) -> None:
+def _break(pets: Path) -> Path:
     (pets / "dog" / "001.png").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match=rf"image {pets}/dog/001\.png cannot be decoded"):
-        cached(PETS, 5, site)
-    assert [path for path in site.cache.iterdir() if path.is_dir()] == []
+    return pets / "dog" / "001.png"
+
+
+def _refused(dataset: Dataset, site: Site, name: str = "dog/001.png") -> None:
+    with pytest.raises(ValueError, match=rf"image {site.data / 'pets' / name} cannot be decoded"):
+        cached(dataset, 5, site)
+
+
+def test_a_corrupt_image_is_named_and_nothing_looks_whole(site: Site, pets: Path) -> None:
+    _break(pets)
+    _refused(PETS, site)
+    assert [path.suffix for path in site.cache.iterdir() if path.is_dir()] == [".unfinished"]
+
+
+@pytest.mark.parametrize("mend", [lambda path: draw(path, 3), lambda path: path.unlink()], ids=["replaced", "removed"])
+def test_after_a_corrupt_image_the_others_are_not_decoded_again(
+    site: Site, pets: Path, tmp_path: Path, mend: Callable[[Path], Any]
+) -> None:
+    broken = _break(pets)
+    _refused(_counting(tmp_path), site)
+    mend(broken)
+    found = cached(_counting(tmp_path), 5, site)
+    assert _decodings(tmp_path) == 6 + 2 * broken.exists() + (not broken.exists())
+    assert found.fingerprint == cached(PETS, 5, make_site(tmp_path / "anew", site.data)).fingerprint
+    assert [path.suffix for path in site.cache.iterdir() if path.is_dir()] == [""]
+
+
+def test_an_image_that_changed_while_its_build_was_broken_off_is_decoded_again(site: Site, pets: Path) -> None:
+    broken = _break(pets)
+    _refused(PETS, site)
+    for path in (broken, pets / "cat" / "000.png"):
+        draw(path, 99)
+    cached(PETS, 5, site)
+    assert cached(PETS, 5, site).fingerprint == cached(PETS, 5, make_site(site.cache, site.data)).fingerprint
 
 
 def test_a_folder_name_of_any_letters_makes_one_entry(site: Site) -> None:
@@ -180,14 +215,111 @@ def test_processes_that_want_it_at_once_decode_it_once(site: Site, pets: Path, t
     assert _decodings(tmp_path) == 7
 
 
-_STUCK_BUILDER = """
-import sys, time
-from dataclasses import replace
+def test_a_data_set_that_no_other_process_can_read_is_decoded_here(site: Site, pets: Path, apart: None) -> None:
+    found = cached(replace(PETS, decode=lambda root, image: PETS.decode(root, image)), 5, site)
+    assert found.fingerprint == cached(PETS, 5, make_site(site.cache, site.data)).fingerprint
+
+
+def _note_process(folder: Path, root: Path, image: str) -> np.ndarray:
+    (folder / "by").mkdir(exist_ok=True)
+    (folder / "by" / str(os.getpid())).touch()
+    print(f"{image} goes where answers go")
+    return PETS.decode(root, image)
+
+
+@pytest.fixture
+def apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything is decoded in processes of their own, from the first image on."""
+    monkeypatch.setattr(decoding, "_SECONDS_HERE", -1)
+
+
+def test_what_other_processes_decode_is_what_this_one_does(
+    site: Site, pets: Path, tmp_path: Path, apart: None
+) -> None:
+    noted = replace(PETS, decode=partial(_note_process, tmp_path))
+    found = cached(noted, 5, site)
+    by = {path.name for path in (tmp_path / "by").iterdir()}
+    assert str(os.getpid()) not in by
+    for image, pixels in zip(found.index["image"], found.pixels, strict=True):
+        with Image.open(pets / image) as file:
+            np.testing.assert_array_equal(pixels, np.asarray(file.resize((5, 5), Image.Resampling.BILINEAR)))
+
+
+def test_decoding_processes_end_with_the_build(site: Site, pets: Path, apart: None) -> None:
+    cached(PETS, 5, site)
+    assert [each for each in tree(os.getpid())[1:] if "decoding" in " ".join(each.command)] == []
+
+
+def test_an_image_that_another_process_cannot_decode_is_named_and_the_others_stay(
+    site: Site, pets: Path, tmp_path: Path, apart: None
+) -> None:
+    broken = _break(pets)
+    _refused(_counting(tmp_path), site)
+    before = _decodings(tmp_path)
+    draw(broken, 3)
+    cached(_counting(tmp_path), 5, site)
+    assert before <= _decodings(tmp_path) <= 8
+
+
+def _die(root: Path, image: str) -> np.ndarray:
+    if image == "dog/001.png" and not (root / "spare").exists():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return PETS.decode(root, image)
+
+
+def test_a_decoding_process_that_is_killed_is_told_and_the_next_try_goes_on(
+    site: Site, pets: Path, apart: None
+) -> None:
+    with pytest.raises(RuntimeError, match="a process that decodes images ended with code -9 at rows 5 to 5"):
+        cached(replace(PETS, decode=_die), 5, site)
+    (site.data / "spare").touch()
+    found = cached(replace(PETS, decode=_die), 5, site)
+    assert found.fingerprint == cached(PETS, 5, make_site(site.cache, site.data)).fingerprint
+
+
+@pytest.mark.parametrize("name", sorted(DATASETS))
+def test_every_data_set_can_be_decoded_by_other_processes(name: str) -> None:
+    assert b"__main__" not in pickle.dumps(DATASETS[name].decode)
+
+
+_FULL_DISK = """
+import resource, signal, sys
 from pathlib import Path
 from conftest import make_site
 from sweeper.data import DATASETS
 from sweeper.data.cache import cached
 
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+folder = Path(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
+try:
+    cached(DATASETS["folder:pets"], 200, make_site(folder))
+except OSError as error:
+    print("refused")
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+print(cached(DATASETS["folder:pets"], 200, make_site(folder)).fingerprint)
+"""
+
+
+def test_a_full_disk_is_an_error_and_the_next_try_goes_on(site: Site, pets: Path, tmp_path: Path) -> None:
+    found = subprocess.run([sys.executable, "-c", _FULL_DISK, str(tmp_path)], env=_environment(), capture_output=True)
+    expected = cached(PETS, 200, make_site(tmp_path / "anew", site.data)).fingerprint
+    assert found.stdout.decode().split() == ["refused", expected], found.stderr.decode()
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+_STUCK_BUILDER = """
+import sys, time
+from dataclasses import replace
+from pathlib import Path
+from conftest import make_site
+from sweeper.data import DATASETS, building
+from sweeper.data.cache import cached
+
+building._SECONDS_BETWEEN_LOGS = 0
 folder, pets = Path(sys.argv[1]), DATASETS["folder:pets"]
 
 def decode(root, image):
@@ -203,8 +335,7 @@ cached(replace(pets, decode=decode), 5, make_site(folder))
 @pytest.fixture
 def killed(site: Site, pets: Path, tmp_path: Path) -> Path:
     """The cache folder after a process was killed while it decoded the last image."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    builder = subprocess.Popen([sys.executable, "-c", _STUCK_BUILDER, str(tmp_path)], env=environment)
+    builder = subprocess.Popen([sys.executable, "-c", _STUCK_BUILDER, str(tmp_path)], env=_environment())
     while not (tmp_path / "stuck").exists():
         assert builder.poll() is None
         time.sleep(0.02)
@@ -227,6 +358,89 @@ def test_after_a_killed_builder_the_next_one_builds_it_whole(killed: Path, site:
     (entry,) = (path for path in killed.iterdir() if path.is_dir())
     assert {path.name for path in entry.iterdir()} == {"pixels.npy", "index.parquet", "meta.json"}
     assert json.loads((entry / "meta.json").read_text())["fingerprint"] == found.fingerprint
+
+
+def _same_files(one: Path, other: Path) -> bool:
+    names = [{path.name for path in folder.iterdir()} for folder in (one, other)]
+    same = names[0] == names[1] == {"pixels.npy", "index.parquet", "meta.json"}
+    return same and all((one / name).read_bytes() == (other / name).read_bytes() for name in names[0])
+
+
+def _entry(cache: Path) -> Path:
+    (entry,) = (path for path in cache.iterdir() if path.is_dir())
+    return entry
+
+
+def test_what_a_killed_builder_decoded_is_not_decoded_again(
+    killed: Path, site: Site, pets: Path, tmp_path: Path
+) -> None:
+    cached(_counting(tmp_path), 5, site)
+    assert _decodings(tmp_path) == 1
+
+
+def test_after_a_killed_builder_the_entry_is_to_the_bit_what_it_would_have_been(
+    killed: Path, site: Site, pets: Path, tmp_path: Path
+) -> None:
+    anew = make_site(tmp_path / "anew", site.data)
+    for each in (site, anew):
+        cached(PETS, 5, each)
+    assert _same_files(_entry(killed), _entry(anew.cache))
+
+
+def test_a_line_of_the_log_that_a_power_cut_tore_counts_for_nothing(killed: Path, site: Site, tmp_path: Path) -> None:
+    with (_entry(killed) / "done.log").open("a") as file:
+        file.write("6 7")  # without its end
+    cached(_counting(tmp_path), 5, site)
+    assert (tmp_path / "decoded").read_text() == "dog/002.png\n"
+
+
+_SLOW_BUILDER = """
+import sys
+from pathlib import Path
+from conftest import make_site
+from sweeper.data import DATASETS, building, decoding
+from sweeper.data.cache import cached
+from test_image_cache import slowly
+
+building._SECONDS_BETWEEN_LOGS, decoding._SECONDS_HERE = 0.05, 0.05
+cached(slowly(), 5, make_site(Path(sys.argv[1])))
+"""
+
+
+def _slow(root: Path, image: str) -> np.ndarray:
+    time.sleep(0.02)
+    return PETS.decode(root, image)
+
+
+def slowly() -> Dataset:
+    return replace(PETS, decode=_slow)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_a_build_that_is_killed_again_and_again_ends_to_the_bit_as_an_undisturbed_one(
+    site: Site, tmp_path: Path, seed: int
+) -> None:
+    write_classes(site.data / "pets", {"cat": 150, "dog": 150})
+    draws, kills = random.Random(seed), 0
+    while True:
+        builder = subprocess.Popen([sys.executable, "-c", _SLOW_BUILDER, str(tmp_path)], env=_environment())
+        try:
+            assert builder.wait(timeout=draws.uniform(1, 3)) == 0
+            break
+        except subprocess.TimeoutExpired:
+            decoders = tree(builder.pid)
+            builder.kill()
+            builder.wait()
+            kills += 1
+            until = time.monotonic() + 60
+            while any(each.alive for each in decoders) and time.monotonic() < until:
+                time.sleep(0.05)
+            assert not any(each.alive for each in decoders)
+    anew = make_site(tmp_path / "anew", site.data)
+    cached(PETS, 5, anew)
+    assert kills >= 1
+    assert _same_files(_entry(site.cache), _entry(anew.cache))
 
 
 def test_the_cache_needs_no_torch() -> None:

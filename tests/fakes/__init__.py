@@ -1,6 +1,6 @@
 """Tiny image sets in the true on-disk form, written at test time: one module per data set, with `write(root)`.
 
-A set without a module needs no files.
+Sets that read the same files share a module; a set without one needs no files.
 """
 
 from importlib import import_module
@@ -10,11 +10,29 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+SAME_FILES = {
+    "bimcv_clean": "bimcv",
+    "busi3": "busi",
+    "cbis_ddsm_mass": "cbis_ddsm",
+    "cbis_ddsm_calc": "cbis_ddsm",
+    "ddsm3": "ddsm",
+    "ddti_graded": "ddti",
+    "mrnet_abnormal": "mrnet",
+    "mrnet_acl": "mrnet",
+    "mrnet_meniscus": "mrnet",
+    "pcam_small": "pcam",
+    "pcam_middle": "pcam",
+}
+"""Sets that have no files of their own, and the module that writes them."""
+
 
 def write_fake(name: str, root: Path) -> None:
     """Writes the data set's fake below `root`, the data folder."""
-    if find_spec(f"fakes.{name}"):
-        import_module(f"fakes.{name}").write(root)
+    member, _, size = name.partition("_")
+    if member.endswith("mnist"):
+        import_module("fakes.medmnist").write(root, member, int(size or 28))
+    elif find_spec(f"fakes.{SAME_FILES.get(name, name)}"):
+        import_module(f"fakes.{SAME_FILES.get(name, name)}").write(root)
 
 
 def noise(seed: int, *shape: int) -> np.ndarray:
@@ -37,11 +55,18 @@ def write_classes(folder: Path, classes: dict[str, int], *, suffix: str = ".png"
             draw(folder / name / f"{number:03d}{suffix}", 1000 * first + number, mode=mode)
 
 
-def write_npz(path: Path, *, classes: int, counts: dict[str, int], size: int = 28) -> None:
+def write_text(path: Path, *lines: str) -> Path:
+    """A text file of these lines, as a table or a list is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
+def write_npz(path: Path, *, classes: int, counts: dict[str, int], size: int = 28, colour: bool = False) -> None:
     """A file as MedMNIST lays it out."""
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {}
     for seed, (part, images) in enumerate(counts.items()):
-        arrays[f"{part}_images"] = noise(seed, images, size, size)
+        arrays[f"{part}_images"] = noise(seed, images, size, size, *((3,) if colour else ()))
         arrays[f"{part}_labels"] = (np.arange(images) % classes).astype(np.uint8)[:, None]
-    np.savez_compressed(path, **arrays)
+    np.savez(path, **arrays)

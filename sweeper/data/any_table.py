@@ -1,0 +1,96 @@
+"""Any CSV, TSV or parquet table of images as a data set: `table:PATH`, with no code to write.
+
+Columns `image` and `label`, and, where they are known, `patient` and `part` (train, val or test). A path of an image is
+relative to the table's folder, or absolute. One label an image; several per image are not read here.
+"""
+
+from functools import partial
+from os.path import normpath
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweeper.data.dataset import PARTS, Dataset, file_stamp, find, make_index
+from sweeper.data.tables import read_table, refuse_missing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+    import pandas as pd
+
+_REMEDY = "put a .csv, .tsv or .parquet file with the columns image, label[, patient, part] there"
+
+
+def named_table(name: str) -> Dataset:
+    """The data set that `table:PATH` names: colour images, labels sorted as text, AUROC as the selecting score."""
+    path = name.removeprefix("table:")
+    if not path:
+        raise ValueError("data set 'table:' names no file; write table:PATH, below the data folder or absolute")
+    place = partial(_place, name, path)
+    return Dataset(
+        name=name,
+        classes=None,
+        metric="auroc",
+        channels=3,
+        cite="the user's own table",
+        licence="the user's own",
+        remedy=_REMEDY,
+        index=partial(_index, place),
+        decode=partial(_decode, place),
+        sources=partial(_sources, place),
+        patients="the table's column patient; without that column each image is its own",
+    )
+
+
+def _place(name: str, path: str, root: Path) -> Path:
+    found = find(name, [root / Path(path).expanduser()], _REMEDY)
+    if found.is_dir():
+        raise ValueError(f"data set '{name}': {found} is a folder; write folder:PATH, or name the table in it")
+    return found
+
+
+def _index(place: "Callable[[Path], Path]", root: Path) -> "pd.DataFrame":
+    path = place(root)
+    table = read_table(path, ["image", "label"], optional=["patient", "part"])
+    for column in ("image", "label", "patient"):
+        _refuse_empty(table, column, path)
+    _refuse_twice(table, path)
+    refuse_missing((path.parent / each for each in table["image"]), path)
+    parts = table["part"].map(lambda each: each or None) if "part" in table else [None] * len(table)
+    if foreign := sorted({each for each in parts if each is not None} - set(PARTS)):
+        raise ValueError(f"table {path} has the part '{foreign[0]}'; it must be {', '.join(PARTS)}")
+    patients = table["patient"] if "patient" in table else table["image"]
+    return make_index(zip(table["image"], table["label"], patients, parts, strict=True))
+
+
+def _refuse_empty(table: "pd.DataFrame", column: str, path: Path) -> None:
+    if column in table and (empty := table[column].str.strip() == "").any():
+        row = int(empty.to_numpy().argmax())
+        raise ValueError(f"table {path}: {empty.sum()} rows have no {column} (first: row {row + 1}); fill it in")
+
+
+def _refuse_twice(table: "pd.DataFrame", path: Path) -> None:
+    """Each file stands once, however its path is written; a repeat with another label is called a conflict."""
+    files = table["image"].map(normpath)
+    labels = table["label"].groupby(files).unique()
+    if len(conflicts := labels[labels.map(len) > 1]):
+        named = ", ".join(sorted(conflicts.iloc[0]))
+        raise ValueError(
+            f"table {path}: {len(conflicts)} images have several labels (first: '{conflicts.index[0]}': {named}); "
+            "keep one"
+        )
+    if (twice := files.duplicated()).any():
+        raise ValueError(
+            f"table {path}: {twice.sum()} rows repeat an image (first: '{files[twice].iloc[0]}'); keep one row each"
+        )
+
+
+def _decode(place: "Callable[[Path], Path]", root: Path, image: str) -> "np.ndarray":
+    from sweeper.data.picture import decode_file
+
+    return decode_file(place(root).parent / image, channels=3)
+
+
+def _sources(place: "Callable[[Path], Path]", root: Path, images: "Sequence[str]") -> list[str]:
+    folder = place(root).parent
+    return [file_stamp(folder / image) for image in images]

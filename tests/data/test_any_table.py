@@ -1,0 +1,121 @@
+"""Tables that a search space names."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from fakes import draw, write_text
+
+from sweeper.data import DATASETS
+from sweeper.data.cache import cached
+from sweeper.data.dataset import read_index
+from sweeper.data.picture import decode_file
+from sweeper.site import Site
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number in range(4):
+        draw(tmp_path / "own" / "images" / f"{number}.png", number)
+    return tmp_path / "own"
+
+
+def _index(folder: Path, *lines: str) -> pd.DataFrame:
+    write_text(folder / "a.csv", *lines)
+    return DATASETS["table:own/a.csv"].index(folder.parent)
+
+
+def test_images_lie_beside_the_table(folder: Path) -> None:
+    _index(folder, "image,label", "images/0.png,x", "images/1.png,y")
+    decoded = DATASETS["table:own/a.csv"].decode(folder.parent, "images/1.png")
+    np.testing.assert_array_equal(decoded, decode_file(folder / "images" / "1.png", 3))
+
+
+def test_an_absolute_path_of_an_image_is_taken_as_it_is(folder: Path, tmp_path: Path) -> None:
+    image = draw(tmp_path / "elsewhere" / "a.png", 9)
+    _index(folder, "image,label", f"{image},x", "images/1.png,y")
+    decoded = DATASETS["table:own/a.csv"].decode(folder.parent, str(image))
+    np.testing.assert_array_equal(decoded, decode_file(image, 3))
+
+
+def test_the_table_may_be_named_by_an_absolute_path(folder: Path, tmp_path: Path) -> None:
+    path = write_text(folder / "a.csv", "image,label", "images/0.png,x", "images/1.png,y")
+    assert len(DATASETS[f"table:{path}"].index(tmp_path / "elsewhere")) == 2
+
+
+def test_without_patients_and_parts_each_image_is_its_own_and_has_none(folder: Path) -> None:
+    index = _index(folder, "image,label", "images/0.png,x", "images/1.png,y")
+    assert list(index["patient"]) == list(index["image"])
+    assert index["part"].isna().all()
+
+
+def test_patients_and_parts_are_read(folder: Path) -> None:
+    rows = ("images/0.png,x,test,7", "images/1.png,y,train,8")
+    index = _index(folder, "image,label,part,patient", *rows)
+    assert index[["patient", "part"]].to_numpy().tolist() == [["7", "test"], ["8", "train"]]
+
+
+def test_classes_are_the_labels_sorted(folder: Path) -> None:
+    _index(folder, "image,label", "images/0.png,y", "images/1.png,x")
+    assert read_index(DATASETS["table:own/a.csv"], folder.parent)[1] == ("x", "y")
+
+
+def test_a_parquet_table_with_numbers_as_labels_is_read(folder: Path) -> None:
+    table = pd.DataFrame({"image": ["images/0.png", "images/1.png"], "label": [0, 1]})
+    table.to_parquet(folder / "a.parquet")
+    assert list(DATASETS["table:own/a.parquet"].index(folder.parent)["label"]) == ["0", "1"]
+
+
+def test_it_is_decoded_into_the_cache(folder: Path, site: Site) -> None:
+    path = write_text(folder / "a.csv", "image,label", *(f"images/{n}.png,{n % 2}" for n in range(4)))
+    whole = cached(DATASETS[f"table:{path}"], 8, site)
+    assert whole.pixels.shape == (4, 8, 8, 3)
+    assert list(whole.index["target"]) == [0, 1, 0, 1]
+
+
+def test_a_missing_table_says_what_to_put_there(folder: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"own/a\.csv; .*the columns image, label\[, patient, part\] there"):
+        DATASETS["table:own/a.csv"].index(folder.parent)
+
+
+def test_a_folder_instead_of_a_table_is_refused(folder: Path) -> None:
+    with pytest.raises(ValueError, match="is a folder; write folder:PATH"):
+        DATASETS["table:own"].index(folder.parent)
+
+
+def test_missing_images_are_counted_and_the_first_is_named(folder: Path) -> None:
+    rows = ("images/0.png,x", "images/8.png,y", "images/9.png,y")
+    with pytest.raises(FileNotFoundError, match=rf"2 files that {folder}/a\.csv names .*first: {folder}/images/8\.png"):
+        _index(folder, "image,label", *rows)
+
+
+@pytest.mark.parametrize("column", ["image", "label", "patient"])
+def test_an_empty_cell_is_refused_with_its_row(folder: Path, column: str) -> None:
+    cells = {"image": "images/1.png", "label": "y", "patient": "8"} | {column: " "}
+    with pytest.raises(ValueError, match=rf"a\.csv: 1 rows have no {column} \(first: row 2\); fill it in"):
+        _index(folder, "image,label,patient", "images/0.png,x,7", ",".join(cells.values()))
+
+
+def test_a_repeated_row_is_refused(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"1 rows repeat an image \(first: 'images/0\.png'\)"):
+        _index(folder, "image,label", "images/0.png,x", "images/1.png,y", "images/0.png,x")
+
+
+@pytest.mark.parametrize("again", ["images/0.png", "./images/0.png", "images/../images/0.png"])
+def test_two_labels_of_one_image_are_refused(folder: Path, again: str) -> None:
+    with pytest.raises(ValueError, match=r"1 images have several labels \(first: 'images/0\.png': x, y\); keep one"):
+        _index(folder, "image,label", "images/0.png,x", "images/1.png,y", f"{again},y")
+
+
+def test_an_unknown_part_is_refused(folder: Path) -> None:
+    with pytest.raises(ValueError, match="has the part 'valid'; it must be train, val, test"):
+        _index(folder, "image,label,part", "images/0.png,x,train", "images/1.png,y,valid")
+
+
+def test_a_jpeg_cut_short_is_named_with_its_place_and_the_remedy(folder: Path) -> None:
+    path = draw(folder / "images" / "cut.jpg", 0, height=64, width=64)
+    path.write_bytes(path.read_bytes()[:900])
+    _index(folder, "image,label", "images/cut.jpg,x", "images/1.png,y")
+    with pytest.raises(ValueError, match=rf"image {path} cannot be decoded: .*truncated.*; replace it by a sound copy"):
+        DATASETS["table:own/a.csv"].decode(folder.parent, "images/cut.jpg")

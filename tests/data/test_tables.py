@@ -1,0 +1,101 @@
+"""Tables and what is wrong with them."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from fakes import write_text
+
+from sweeper.data.tables import labels_of, labels_of_columns, read_table, refuse_missing, refuse_repeated
+
+TABLE = pd.DataFrame({"image": ["a", "b"], "label": ["1", "2"], "note": ["", "x"]})
+
+
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz", "tsv", "parquet"])
+def test_every_format_gives_the_same_text(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "parquet":
+        TABLE.assign(label=[1, 2], note=[None, "x"]).to_parquet(path)
+    else:
+        TABLE.to_csv(path, index=False, sep="\t" if suffix == "tsv" else ",")
+    pd.testing.assert_frame_equal(read_table(path, list(TABLE.columns)), TABLE, check_dtype=False)
+
+
+def test_a_line_break_within_quotes_is_kept(tmp_path: Path) -> None:
+    path = write_text(tmp_path / "a.csv", "image,path", 'a,"x/1.dcm', '"', "b,y")
+    assert list(read_table(path, ["path"])["path"]) == ["x/1.dcm\n", "y"]
+
+
+def test_what_looks_like_a_missing_value_stays_text(tmp_path: Path) -> None:
+    path = write_text(tmp_path / "a.csv", "image,label", "NA,None", "007,nan")
+    assert read_table(path, ["image", "label"]).to_numpy().tolist() == [["NA", "None"], ["007", "nan"]]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes("image,label\na,1\n".encode("utf-8-sig"))
+    assert list(read_table(tmp_path / "a.csv", ["image"])["image"]) == ["a"]
+
+
+def test_a_missing_column_is_named_with_those_that_are_there(tmp_path: Path) -> None:
+    path = write_text(tmp_path / "a.csv", "image,class", "a,1")
+    with pytest.raises(ValueError, match=rf"table {path} has no column 'label'; it needs image, label and has image, "):
+        read_table(path, ["image", "label"])
+
+
+def test_an_optional_column_may_be_absent(tmp_path: Path) -> None:
+    path = write_text(tmp_path / "a.csv", "image,part", "a,train")
+    assert list(read_table(path, ["image"], optional=["patient", "part"])) == ["image", "part"]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "called"),
+    [("cp1252", "Windows-1252"), ("utf-16", "UTF-16"), ("latin-1", "ISO 8859-1")],
+)
+def test_another_encoding_is_named(tmp_path: Path, encoding: str, called: str) -> None:
+    text = "image,label\na,l\xe9sion\n" + ("\x81" if encoding == "latin-1" else "")
+    (tmp_path / "a.csv").write_bytes(text.encode(encoding))
+    with pytest.raises(ValueError, match=rf"a\.csv is not UTF-8 but looks like {called}; save it as UTF-8"):
+        read_table(tmp_path / "a.csv", ["image"])
+
+
+@pytest.mark.parametrize(("content", "what"), [("", "cannot be read as text"), ("image,label\n", "has no row")])
+def test_an_empty_table_is_refused(tmp_path: Path, content: str, what: str) -> None:
+    (tmp_path / "a.csv").write_text(content)
+    with pytest.raises(ValueError, match=rf"a\.csv {what}"):
+        read_table(tmp_path / "a.csv", ["image"])
+
+
+def test_a_damaged_parquet_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(ValueError, match=r"a\.parquet cannot be read as parquet"):
+        read_table(tmp_path / "a.parquet", ["image"])
+
+
+def test_a_label_outside_the_classes_is_named_with_the_choices() -> None:
+    column = pd.Series(["0", "3", "9"], name="grade")
+    with pytest.raises(ValueError, match=r"table t: 2 rows have another grade than 0, 1 \(first: '3'\)"):
+        labels_of(column, {"0": "no", "1": "yes"}, Path("t"))
+
+
+@pytest.mark.parametrize("cells", [("1", "1"), ("0", "0"), ("0.5", "0.5"), ("", "1"), ("2", "-1")])
+def test_a_row_that_is_not_one_class_is_refused(cells: tuple[str, str]) -> None:
+    table = pd.DataFrame({"image": ["a", "b"], "x": ["1", cells[0]], "y": ["0", cells[1]]})
+    with pytest.raises(ValueError, match=r"table t: 1 rows have not exactly one 1 among x, y \(first: 'b'\)"):
+        labels_of_columns(table, ["x", "y"], Path("t"))
+
+
+def test_the_class_is_the_column_that_holds_one() -> None:
+    table = pd.DataFrame({"image": ["a", "b"], "x": ["1.0", "0"], "y": ["0.0", "1"]})
+    assert list(labels_of_columns(table, ["x", "y"], Path("t"))) == ["x", "y"]
+
+
+def test_repeated_texts_are_counted() -> None:
+    with pytest.raises(ValueError, match=r"table t: 2 rows repeat the image of another \(first: 'a'\)"):
+        refuse_repeated(pd.Series(["a", "b", "a", "a"], name="image"), Path("t"))
+
+
+def test_missing_files_are_counted_and_the_first_is_named(tmp_path: Path) -> None:
+    (tmp_path / "there").touch()
+    files = [tmp_path / "there", tmp_path / "gone", tmp_path / "no" / "folder"]
+    with pytest.raises(FileNotFoundError, match=rf"2 files that t names are not there \(first: {tmp_path}/gone\)"):
+        refuse_missing(files, "t")
