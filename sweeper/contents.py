@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SAME_SUM = 1e-9
 """Relative difference up to which a score computed again is the same. It is no 0, because another processor or version
 of a library adds in another order, which moves a mean of a million terms by less."""
-SAME_NLL = MappingProxyType({"off": 0.005, "bf16": 0.02})
+SAME_NLL = MappingProxyType({"off": 0.005, "bf16": 0.02, "fp16": 0.02})
 """Relative difference of the validation `nll` of images that went through the network twice, in batches of other sizes:
 at most twice the difference of the logits. All of bfloat16 moved it by 0.002 (ViT-tiny, logits of +-30)."""
 
@@ -100,10 +100,12 @@ def _look_at_predictions(path: Path, known: Known) -> Iterator[str]:
 
     table = _table(path)
     task = task_of([str(name) for name in table if str(name).startswith("score_")])
-    found = {part: score(rows, task) for part, rows in table.groupby("part")}
+    found = {part: score(rows, task, by_class=True) for part, rows in table.groupby("part")}
     again = {f"test_{name}": value for name, value in found["test"].items()}
-    names = [name for name in known.metrics if name.startswith("test_")] or list(again)
-    yield from _differences(path, known, {name: again.get(name, math.nan) for name in names}, SAME_SUM)
+    names = [name for name in known.metrics if name.startswith("test_")] or list(again)  # earlier versions had fewer
+    for name in sorted(set(names) - set(again)):
+        yield f"{path} gives no {name}, and MLflow has {known.metrics[name]!r}"
+    yield from _differences(path, known, {name: again[name] for name in names if name in again}, SAME_SUM)
     amp = Cell.from_json(known.tags[store.CELL]).recipe.amp
     yield from _differences(path, known, {"best_val_nll": found["val"]["nll"]}, SAME_NLL[amp])
 
@@ -117,7 +119,7 @@ def _look_at_epochs(path: Path, known: Known) -> Iterator[str]:
         yield f"{path} has {len(table)} epochs, which are not 1 to {count:g}"
         return
     for name in table.columns.drop("epoch"):
-        if list(zip(table["epoch"], table[name], strict=True)) != list(known.curves.get(name, ())):
+        if not _same_points(list(zip(table["epoch"], table[name], strict=True)), known.curves.get(name, ())):
             yield f"{path} has another {name} than MLflow's curve"
     best = table[table["epoch"] == metrics["best_epoch"]].iloc[0]
     scores = {f"best_{name}": float(value) for name, value in best.items() if str(name).startswith("val_")}
@@ -150,11 +152,22 @@ _LOOKS = MappingProxyType(
 
 
 def _differences(path: Path, known: Known, found: Mapping[str, float], tolerance: float) -> Iterator[str]:
-    """What MLflow has otherwise, or has not: NaN differs from every number."""
+    """What MLflow has otherwise, or has not: NaN, which stands for an undefined score, is the same as NaN alone."""
     for name, value in found.items():
-        recorded = known.metrics.get(name, math.nan)
-        if not math.isclose(value, recorded, rel_tol=tolerance):
-            yield f"{path} gives {name} {value!r}, and MLflow has {recorded!r}"
+        recorded = known.metrics.get(name)
+        if recorded is None or not _same(value, recorded, tolerance):
+            known_as = "no such number" if recorded is None else repr(recorded)
+            yield f"{path} gives {name} {value!r}, and MLflow has {known_as}"
+
+
+def _same_points(points: Sequence[tuple[int, float]], others: Sequence[tuple[int, float]]) -> bool:
+    """Whether two curves have the same steps and, to the last bit, the same values."""
+    pairs = list(zip(points, others, strict=False))
+    return len(points) == len(others) and all(a[0] == b[0] and _same(a[1], b[1], 0.0) for a, b in pairs)
+
+
+def _same(value: float, other: float, tolerance: float) -> bool:
+    return math.isclose(value, other, rel_tol=tolerance) or (math.isnan(value) and math.isnan(other))
 
 
 def _table(path: Path) -> "pd.DataFrame":

@@ -1,5 +1,6 @@
 """The content of a finished cell's files against MLflow's numbers: each file is changed, and that is to be seen."""
 
+import math
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -16,7 +17,10 @@ from safetensors.numpy import load_file, save_file
 from sweeper import store
 from sweeper.cell import make_cell
 from sweeper.contents import Known, cell_contradictions, contradictions, unreadable_rows
+from sweeper.finetune.metrics import score
+from sweeper.metric import METRICS
 from sweeper.outcome import Outcome
+from sweeper.site import Site
 
 CELL = make_cell(dataset="digits_0_4", model="cbr_mini", seed=3)
 OTHER = CELL.replace(seed=4)
@@ -46,7 +50,10 @@ class Recorded:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     site = make_site(tmp_path_factory.mktemp("contents"))
     store.initialise(site, "study")
-    run_id = recorded.record(site, "study", CELL, **recorded.consistent(CELL))
+    return read(site, recorded.record(site, "study", CELL, **recorded.consistent(CELL)))
+
+
+def read(site: Site, run_id: str) -> Recorded:
     (run,) = store.runs(site, "study")
     folder = store.local_folder(site, run_id)
     assert folder
@@ -134,10 +141,9 @@ def test_one_other_prediction_contradicts_the_scores(cell: Recorded, row: int, h
     assert cell.wrong("predictions.parquet")
 
 
-def test_a_missing_class_makes_the_predictions_unreadable(cell: Recorded) -> None:
+def test_a_missing_class_contradicts_its_count(cell: Recorded) -> None:
     cell.change("predictions.parquet", lambda table: table[table["label"] != 2])
-    (line,) = cell.wrong("predictions.parquet")
-    assert "class 2 has no image" in line
+    assert "gives test_classes_absent 1.0, and MLflow has 0.0" in cell.wrong("predictions.parquet")
 
 
 def noisy(table: pd.DataFrame, part: str) -> pd.DataFrame:
@@ -155,8 +161,7 @@ def test_noise_of_other_batches_is_borne_in_the_validation_part(cell: Recorded) 
 
 def test_noise_is_not_borne_in_the_test_part(cell: Recorded) -> None:
     cell.change("predictions.parquet", lambda table: noisy(table, "test"))
-    (line,) = cell.wrong("predictions.parquet")
-    assert line.startswith("gives test_nll ")
+    assert any(line.startswith("gives test_nll ") for line in cell.wrong("predictions.parquet"))
 
 
 def test_the_order_of_the_images_is_no_contradiction(cell: Recorded) -> None:
@@ -164,13 +169,63 @@ def test_the_order_of_the_images_is_no_contradiction(cell: Recorded) -> None:
     assert cell.wrong("predictions.parquet") == []
 
 
-@pytest.mark.parametrize("metric", ["auroc", "auprc", "accuracy", "balanced_accuracy", "f1_macro", "nll"])
+@pytest.mark.parametrize("metric", METRICS)
 def test_another_test_score_in_mlflow_is_named_with_both(cell: Recorded, metric: str) -> None:
     right = cell.known.metrics[f"test_{metric}"]
     changed = with_metric(cell, f"test_{metric}", right * (1 + 1e-8))
     said = [f"gives test_{metric} {right!r}, and MLflow has {right * (1 + 1e-8)!r}"]
     assert changed.wrong("predictions.parquet") == said
     assert changed.wrong("outcome.json") == said
+
+
+def test_a_run_that_recorded_fewer_scores_is_judged_by_those(cell: Recorded) -> None:
+    first = {"auroc", "auprc", "accuracy", "balanced_accuracy", "f1_macro", "nll"}
+    metrics = cell.known.metrics
+    older = {name: metrics[name] for name in metrics if name.removeprefix("test_") in first or name[:5] != "test_"}
+    assert len(older) < len(metrics)
+    assert replace(cell, known=replace(cell.known, metrics=older)).wrong("predictions.parquet") == []
+
+
+def test_a_score_that_the_predictions_do_not_give_is_named(cell: Recorded) -> None:
+    said = ["gives no test_dice, and MLflow has nan"]
+    assert with_metric(cell, "test_dice", float("nan")).wrong("predictions.parquet") == said
+
+
+def test_a_score_that_mlflow_has_not_is_named(cell: Recorded) -> None:
+    metrics = {name: value for name, value in cell.known.metrics.items() if name != "test_kappa"}
+    (line,) = replace(cell, known=replace(cell.known, metrics=metrics)).wrong("outcome.json")
+    assert line.startswith("gives test_kappa ")
+    assert line.endswith(", and MLflow has no such number")
+
+
+@pytest.fixture(scope="module")
+def undefined(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    """A finished cell whose validation and test parts have images of one class alone."""
+    site = make_site(tmp_path_factory.mktemp("undefined"))
+    store.initialise(site, "study")
+    table = recorded.predictions(CELL).assign(label=2)
+    parts = {part: score(rows, "multiclass", by_class=True) for part, rows in table.groupby("part")}
+    done = tuple(replace(epoch, scores=parts["val"]) for epoch in recorded.epochs(0.1, 0.2))
+    known = {"done": done, "test_scores": parts["test"], "predictions": table}
+    return read(site, recorded.record(site, "study", CELL, **known))
+
+
+@pytest.mark.parametrize("name", ["predictions.parquet", "epochs.parquet", "outcome.json"])
+def test_an_undefined_score_is_recorded_and_no_contradiction(undefined: Recorded, name: str) -> None:
+    assert math.isnan(undefined.known.metrics["test_auroc_class_2"])
+    assert [math.isnan(value) for _, value in undefined.known.curves["val_auroc"]] == [True, True]
+    assert undefined.wrong(name) == []
+
+
+@pytest.mark.parametrize("name", ["predictions.parquet", "outcome.json"])
+def test_a_number_for_an_undefined_score_is_named(undefined: Recorded, name: str) -> None:
+    assert with_metric(undefined, "test_auroc", 0.5).wrong(name) == ["gives test_auroc nan, and MLflow has 0.5"]
+
+
+def test_a_curve_with_a_number_for_an_undefined_score_is_named(undefined: Recorded) -> None:
+    curves = {**undefined.known.curves, "val_auroc": [(1, float("nan")), (2, 0.5)]}
+    changed = replace(undefined, known=replace(undefined.known, curves=curves))
+    assert changed.wrong("epochs.parquet") == ["has another val_auroc than MLflow's curve"]
 
 
 @pytest.mark.parametrize("value", [1.0, -1e300, float("inf"), float("nan")])

@@ -6,17 +6,22 @@ import random
 
 import pytest
 
-from sweeper.cell import AXES, Cell, make_cell
+from sweeper.cell import AXES, Cell, Gabor, make_cell
 from sweeper.costs import Costs
 
 CELL = make_cell(dataset="isic2019", model="resnet50", fraction=0.5, size=64, epochs=20, depth=3, frozen=1)
 OTHER = {  # another value of every axis that tells, in the order in which they are left out
     "augment": "flip",
     "batch_size": 16,
+    "validations": 2,
+    "head_epochs": 5,
     "frozen": 2,
     "amp": "bf16",
     "fraction": 0.25,
     "size": 32,
+    "width": 16,
+    "slim_factor": 4,
+    "slim": 1,
     "depth": 2,
     "dataset": "chexpert",
     "model": "cbr_mini",
@@ -33,6 +38,33 @@ IDLE = {  # another value of axes that do not tell
     "warmup": 2.0,
     "patience": 3,
     "seed": 7,
+    "pixels": "caffe",
+    "head": "flatten",
+    "head_start": "kaiming",
+    "dropout": 0.5,
+    "input": "sum",
+    "norms": "reset",
+    "tables": "draw",
+    "gabor": Gabor(),
+    "momentum": 0.5,
+    "nesterov": False,
+    "scale_lr": True,
+    "warmup_steps": 9,
+    "lr_end": 1e-6,
+    "milestones": (3,),
+    "factor": 0.5,
+    "plateau": 5,
+    "lr_floor": 1e-6,
+    "clip": 1.0,
+    "loss": "focal",
+    "class_weights": "balanced",
+    "focal_gamma": 1.0,
+    "frozen_norms": "learn",
+    "backbone_decay": 10.0,
+    "head_lr": 0.1,
+    "head_patience": 3,
+    "head_monitor": "loss",
+    "monitor": "loss",
 }
 
 
@@ -51,6 +83,7 @@ def random_cells(count: int, seed: int) -> list[Cell]:
             batch_size=draws.choice([16, 64]),
             frozen=draws.choice([0, 1]),
             amp=draws.choice(["off", "bf16"]),
+            slim=draws.choice([None, 1]),
             epochs=draws.choice([1, 7, 30]),
             seed=draws.randrange(1000),
         )

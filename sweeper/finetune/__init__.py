@@ -7,6 +7,7 @@ the metrics and the rest of this room run where there is no Ray.
 
 import io
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,9 +19,11 @@ from safetensors.torch import save
 from sweeper import store
 from sweeper.cell import Cell
 from sweeper.finetune.lane import Lane, Worker
-from sweeper.finetune.loop import DivergedError, predict, prediction_table
+from sweeper.finetune.loop import DivergedError, prediction_table
 from sweeper.finetune.metrics import score
-from sweeper.finetune.training import Start, Training, forget_progress
+from sweeper.finetune.monitors import rises
+from sweeper.finetune.range_test import climb
+from sweeper.finetune.training import Start, Training, forget_progress, wrapped
 from sweeper.outcome import Devices, Epoch, Outcome, RateTrial, Trained
 from sweeper.site import Site
 from sweeper.work import MANIFEST, seal, write_whole
@@ -29,7 +32,7 @@ from sweeper.work import MANIFEST, seal, write_whole
 def fit(
     cell: Cell, site: Site, *, lr: float, folder: Path, devices: Devices, tags: Mapping[str, str], parts: int = 1
 ) -> Trained:
-    """Trains a cell at the rate `lr`, scores its best epoch's state on the test part, once, and seals its folder.
+    """Trains a cell at the rate `lr`, scores its best state on the test part, once, and seals its folder.
 
     Args:
         folder: the cell's own; holds `best.safetensors`, `start.safetensors`, `predictions.parquet`, `epochs.parquet`,
@@ -43,7 +46,8 @@ def fit(
         config = {"cell": cell, "site": site, "lr": lr, "folder": folder, "tags": dict(tags), "parts": parts}
         spent = _train(_fit_worker, config, devices)["spent"]
     outcome = Outcome.from_json((folder / "outcome.json").read_text())
-    return Trained(seconds=outcome.seconds, spent=spent, epochs=len(outcome.epochs))
+    passes = math.ceil(len(outcome.epochs) / cell.recipe.validations)
+    return Trained(seconds=outcome.seconds, spent=spent, epochs=passes)
 
 
 def try_rate(
@@ -56,17 +60,19 @@ def try_rate(
     devices: Devices,
     tags: Mapping[str, str],
     parts: int = 1,
+    rates: Sequence[float] = (),
 ) -> RateTrial:
     """What the rate `lr` comes to on the validation part; the test part is not read.
 
     Args:
-        floor: per epoch, the best score so far below which the trial stops; an epoch beyond its end stops nothing.
+        floor: per validation, the best score so far below which the trial stops; one beyond its end stops nothing.
         folder: the trial's own, for its progress; it goes when the trial has ended.
+        rates: of a range test, which goes through them in place of `lr` and comes to training losses.
     """
     folder.mkdir(exist_ok=True)
     config = {"cell": cell, "site": site, "lr": lr, "folder": folder, "tags": dict(tags), "parts": parts}
-    told = _train(_rate_worker, config | {"floor": tuple(floor)}, devices)
-    return RateTrial(scores=tuple(told["scores"]), diverged=told["diverged"], seconds=told["seconds"])
+    worker = _range_worker if rates else _rate_worker
+    return RateTrial(**_train(worker, config | {"floor": tuple(floor), "rates": tuple(rates)}, devices))
 
 
 def close_lane() -> None:
@@ -112,13 +118,14 @@ def _fit_worker(config: dict[str, Any]) -> None:
     if training.first and not training.done:  # else an interrupted attempt wrote it, before its first epoch
         _save(ready, folder / "start.safetensors", cell)
     resumed = len(training.done)
+    patience = cell.recipe.patience
     for epoch in training.epochs():
-        if cell.recipe.patience is not None and epoch.number - training.best >= cell.recipe.patience:
+        if epoch.phase == "full" and patience is not None and epoch.number - training.best >= patience:
             break
     ready.model.load_state_dict(training.best_state)
     began = time.perf_counter()
     tables = {
-        name: prediction_table(part, name, predict(ready.model, part, ready.view))
+        name: prediction_table(part, name, training.predict(part))
         for name, part in (("val", ready.data.val), ("test", ready.data.test))
     }
     tested = time.perf_counter() - began
@@ -127,7 +134,7 @@ def _fit_worker(config: dict[str, Any]) -> None:
         lr=config["lr"],
         epochs=tuple(training.done),
         best=training.best,
-        test_scores=score(tables["test"], ready.data.task),
+        test_scores=score(tables["test"], ready.data.task, by_class=True),
         fingerprint=ready.data.fingerprint,
         seconds=sum(epoch.seconds for epoch in training.done) + tested,
         parts=config["parts"],
@@ -145,19 +152,33 @@ def _fit_worker(config: dict[str, Any]) -> None:
 
 def _rate_worker(config: dict[str, Any]) -> None:
     training = Training(config)
-    metric, floor = training.ready.data.metric, config["floor"]
+    cell, floor = training.cell, config["floor"]
     diverged = None
     try:
         for epoch in training.epochs():
-            best = training.done[training.best - 1].scores[metric]
-            if epoch.number <= len(floor) and best < floor[epoch.number - 1]:
+            values = training.values()
+            if epoch.phase == "full" and len(values) <= len(floor) and max(values) < floor[len(values) - 1]:
                 break
     except DivergedError as error:  # for a search a rate that diverges is an observation like any other
         diverged = str(error)
     if training.first:
-        scores = [epoch.scores[metric] for epoch in training.done]
+        known = {"scores": tuple(training.values()), "higher": rises(cell.recipe.monitor, training.ready.data.metric)}
         seconds = sum(epoch.seconds for epoch in training.done)
-        config["tell"]({"scores": scores, "diverged": diverged, "seconds": seconds})
+        config["tell"](known | {"diverged": diverged, "seconds": seconds})
+
+
+def _range_worker(config: dict[str, Any]) -> None:
+    training = Training(config)
+    model = wrapped(training.ready.model)
+    done: list[Epoch] = []
+    try:
+        for each in climb(model, training.ready, training.cell, config["rates"], parts=config["parts"]):
+            done.append(each)  # noqa: PERF402 (those before it diverges count)
+    except DivergedError:
+        pass  # it ends every range test that goes high enough
+    if training.first:
+        losses, seconds = tuple(each.train_loss for each in done), sum(each.seconds for each in done)
+        config["tell"]({"scores": (), "higher": False, "losses": losses, "diverged": None, "seconds": seconds})
 
 
 def _save(ready: Start, path: Path, cell: Cell) -> None:
@@ -166,6 +187,7 @@ def _save(ready: Start, path: Path, cell: Cell) -> None:
     known = {
         "mean": json.dumps(list(ready.view.mean)),
         "std": json.dumps(list(ready.view.std)),
+        "order": ready.view.order,
         "cell": cell.to_json(),
         "classes": json.dumps(ready.data.classes),
     }

@@ -160,6 +160,7 @@ def _distances(subject: _Subject, site: Site) -> list[float]:
     from safetensors.numpy import load_file
 
     states = [load_file(store.artifact(site, subject.run_id, f"{name}.safetensors")) for name in ("start", "best")]
-    model = models.build(subject.cell.network, classes=len(states[0]["head.bias"]), channels=3)
-    keys = models.weight_keys(model, subject.cell.network.grain)
+    cell = subject.cell
+    model = models.build(cell.network, classes=len(states[0]["head.bias"]), size=cell.images.size)
+    keys = models.weight_keys(model, cell.network.grain)
     return list(l2_by_block(states[0], states[1], keys).values())

@@ -124,8 +124,10 @@ class _Tapped:
         network = each.cell.network
         with safe_open(store.artifact(site, each.run_id, f"{each.state}.safetensors"), framework="pt") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-            self._mean, self._std = (json.loads(file.metadata()[name]) for name in ("mean", "std"))
-        self._model: nn.Module = models.build(network, classes=len(state["head.bias"]), channels=3)
+            said = file.metadata()
+        self._mean, self._std = (json.loads(said[name]) for name in ("mean", "std"))
+        self._order = said.get("order", "rgb")  # older states do not say: there was no other
+        self._model = models.build(network, classes=len(state["head.bias"]), channels=3, size=each.cell.images.size)
         self._model.load_state_dict(state)
         self._model.eval().to(device)
         self._device = device
@@ -140,9 +142,9 @@ class _Tapped:
             for first in range(0, len(positions), _BATCH):
                 images = part.tensor(positions[first : first + _BATCH]).to(self._device)
                 self._outputs = []
-                self._model(normalise(images, self._mean, self._std))
+                self._model(normalise(images, self._mean, self._std, self._order))
                 found.append([output.float().cpu().numpy() for output in self._outputs])
         return [np.concatenate(block) for block in zip(*found, strict=True)]
 
     def _keep(self, module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
-        self._outputs.append(output.mean(dim=(2, 3)) if output.ndim == 4 else output)  # (images, channels)
+        self._outputs.append(models.pool(self._model, output))  # (images, channels)

@@ -159,6 +159,7 @@ def _with_rates(
     options: argparse.Namespace, site: Site, train_all: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
 ) -> tuple[float, dict[str, float]]:
     """The whole study by a way that trains a list of cells: the rate trials first, then the cells at their rates."""
+    from sweeper.outcome import RateTrial
     from sweeper.rates import Searches
 
     began = time.monotonic()
@@ -167,7 +168,7 @@ def _with_rates(
     while asked := [(search, ask) for search in searches for ask in _all_asks(search)]:
         told = train_all([{"cell": ask.cell.to_json(), "lr": ask.lr, "search": True} for _, ask in asked])
         for (search, ask), found in zip(asked, told, strict=True):
-            search.tell(ask.number, found["val"], None)
+            search.tell(ask.number, RateTrial(scores=tuple(found["val"]), diverged=None, seconds=0.0))
     rates = {search.setting: search.found() for search in searches}
     told = train_all([{"cell": cell.to_json(), "lr": rates[cell.setting()]} for cell in cells])
     found = {cell.key: each["test"] for cell, each in zip(cells, told, strict=True)}

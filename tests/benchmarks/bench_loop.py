@@ -82,7 +82,7 @@ def main(arguments: list[str]) -> None:
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(chosen.threads)
     device = torch.device(chosen.device)
-    print(f"\n{_surroundings(device)}; {chosen.threads} threads; {chosen.repeats} repeats")
+    print(f"\n{surroundings(device)}; {chosen.threads} threads; {chosen.repeats} repeats")
     print(f"plain loop's optimizer: {chosen.plain_optimizer}")
     print("model       size batch amp    ours/s   plain/s   ratio: median    min    max")
     for case in CASES:
@@ -177,7 +177,7 @@ def _invent(case: Case, number: int) -> Loaded:
     )
 
 
-def _surroundings(device: torch.device) -> str:
+def surroundings(device: torch.device) -> str:
     told = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=_ROOT, capture_output=True, text=True)
     commit = told.stdout.strip() or "unknown"
     about = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []

@@ -75,8 +75,9 @@ def test_an_outcome_holds_what_a_cell_leaves(prepared: Site) -> None:
     assert [epoch.number for epoch in outcome.epochs] == [1, 2, 3]
     table = pd.read_parquet(left.folder / "predictions.parquet")
     parts = {name: frame.reset_index(drop=True) for name, frame in table.groupby("part")}
-    assert score(parts["test"], "multiclass") == outcome.test_scores
-    assert score(parts["val"], "multiclass") == pytest.approx(outcome.best_epoch.scores)
+    assert score(parts["test"], "multiclass", by_class=True) == outcome.test_scores
+    found = score(parts["val"], "multiclass")
+    assert found == pytest.approx({name: outcome.best_epoch.scores[name] for name in found})
     assert outcome.best_epoch.scores["accuracy"] == max(epoch.scores["accuracy"] for epoch in outcome.epochs)
     start, best = left.state("start"), left.state("best")
     assert start.keys() == best.keys()
@@ -192,6 +193,20 @@ def test_two_workers_train_a_frozen_backbone_as_one_does(prepared: Site) -> None
     one, two = run(cell, prepared).outcome, run(cell, prepared, workers=2).outcome
     assert [e.train_loss for e in two.epochs] == pytest.approx([e.train_loss for e in one.epochs], abs=1e-5)
     assert two.test_scores == pytest.approx(one.test_scores, abs=1e-5)
+
+
+def test_two_workers_train_a_weighted_clipped_recipe_in_two_phases_as_one_does(prepared: Site) -> None:
+    cell = CELL.replace(
+        model="deit_tiny_patch16_224", depth=1, size=32, batch_size=25, epochs=1, head_epochs=1, validations=2,
+        class_weights="balanced", clip=0.5, backbone_decay=10, optimizer="sgd", weight_decay=0.01,
+    )  # fmt: skip
+    one, two = run(cell, prepared).outcome, run(cell, prepared, workers=2).outcome
+    for single, double in zip(one.epochs, two.epochs, strict=True):
+        assert double.phase == single.phase
+        assert double.train_loss == pytest.approx(single.train_loss, abs=1e-5)
+        assert double.scores["loss"] == pytest.approx(single.scores["loss"], abs=1e-5)
+    assert len(one.epochs) == 4
+    assert two.test_scores["nll"] == pytest.approx(one.test_scores["nll"], abs=1e-5)
 
 
 def test_a_lane_takes_one_cell_after_another_in_the_same_workers(prepared: Site) -> None:
