@@ -1,19 +1,24 @@
-"""What the figures of a study show: its test scores against depth, and its probes block by block.
+"""What the figures of a study show: its test scores against depth, its probes block by block, its rates.
 
 Means and sd are those of `table`; `panels` draws what is laid out here. One chart has to serve every study, so axes
 that no line style can show get panels of their own.
 """
 
+import textwrap
 from collections.abc import Sequence
+from functools import partial
 
+import numpy as np
 import pandas as pd
 
 from analysis import look
 from analysis.frames import varying
 from analysis.names import drop_keys
 from analysis.panels import Chart
+from analysis.rates import TRAINING_LOSS
 from analysis.table import as_words, setting_axes, table
 from sweeper.data import DATASETS
+from sweeper.ladder import exploded_at
 from sweeper.models import MODELS
 
 _PANEL_AXES = ("dataset", "model", "source")
@@ -28,7 +33,12 @@ _X_LABELS = {
     "source": "",
 }
 _PROBE_LABELS = {"cka": "CKA with the start", "knn": "k-NN {metric}", "l2": "L2 from the start"}
-_ABBREVIATIONS = ("auroc", "auprc", "nll", "f1")
+_MOST_PANELS = 60
+"""Of rate searches: more take minutes to draw, and nobody looks at them."""
+_PANELS_IN_A_ROW = 5
+_TITLE_WIDTH = 50
+"""Characters that fit over a panel."""
+_ABBREVIATIONS = ("auroc", "auprc", "nll", "f1", "ece")
 _PROBE_SETTINGS = ("k", "temperature", "part", "against")
 
 
@@ -81,16 +91,72 @@ def probe_chart(probes: pd.DataFrame) -> Chart:
     return Chart(data=rows, points=points, x_label=str(frame["grain"].iloc[0]), log_rows=logs)
 
 
+def rate_chart(tried: pd.DataFrame) -> Chart:
+    """What each learning rate came to, one line per source, the rate that was taken marked; a panel for all else.
+
+    Panels of one data set and model stand in rows of their own. A trial's value is the best of its validations; a range
+    test's are its training losses. Of more than 60 panels the first 60 are drawn.
+
+    Args:
+        tried: rows of `rates.trials`.
+    """
+    frame = fill_blocks(drop_keys(tried))
+    axes = [axis for axis in setting_axes(frame.drop(columns="lr")) if axis not in _PANEL_AXES]
+    rows = _best_of_trials(frame, [*_PANEL_AXES, *axes])
+    measure = rows["metric"].map(_as_label) + np.where(rows["metric"] == TRAINING_LOSS, "", ", validation part")
+    titles = _names(rows, ["dataset", "model", *axes])
+    first = _names(rows, ["dataset", "model"]) + measure
+    place = titles.groupby(first, sort=False).transform(lambda group: pd.factorize(group)[0]).astype(int)
+    points = rows.assign(
+        row=first + (place // _PANELS_IN_A_ROW).astype("str"),
+        column=(place % _PANELS_IN_A_ROW).astype("str"),
+        title=titles.map(partial(textwrap.fill, width=_TITLE_WIDTH)),
+        y_label=measure,
+        x=rows["lr"],
+        style="",
+        source=as_words(rows["source"]),
+        sd=np.nan,
+        n=1,
+    )
+    panels = points[["row", "column"]].drop_duplicates()
+    shown = points.merge(panels.head(_MOST_PANELS), on=["row", "column"])
+    cut = f"; the first {_MOST_PANELS} of {len(panels)} panels" if len(panels) > _MOST_PANELS else ""
+    lows = shown[~shown["higher"] & (shown["metric"] != TRAINING_LOSS)].groupby("row")["mean"].min()
+    return Chart(
+        data=rows,
+        points=shown,
+        x_label=_X_LABELS["lr"],
+        log_rows=frozenset(lows[lows > 0].index),  # the loss of a rate that is too high is many times the others'
+        note=f"a trial, or a stretch of a range test, a point; ring: the rate taken; cross: diverged or exploded{cut}",
+    )
+
+
+def _best_of_trials(frame: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
+    """One row per trial, or stretch of a range test: axes, `lr` and best value, as `mean`, NaN where it diverged."""
+    curves = frame.groupby("setting")[TRAINING_LOSS]
+    exploded = curves.transform(lambda losses: np.arange(len(losses)) >= exploded_at(losses.tolist()))
+    value = frame["score"].mask(frame["diverged"].notna()).fillna(frame[TRAINING_LOSS].mask(exploded.astype(bool)))
+    rows = frame.assign(best=value.where(frame["higher"], -value))
+    by = [*axes, "metric", "higher", "setting", "number", "lr"]
+    found = rows.groupby(by, dropna=False, sort=False, as_index=False).agg(
+        mean=("best", "max"), marked=("chosen", "any"), diverged=("diverged", "first")
+    )
+    found["mean"] = found["mean"].where(found["higher"], -found["mean"])
+    return found.sort_values([*axes, "setting", "lr"], ignore_index=True)
+
+
 def fill_blocks(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with numbers for None: `depth` becomes all blocks of its model, and `blocks` all that are kept.
 
     `blocks` is filled only where each model has one depth, for else it would say again what `depth` says; no block
-    of a random start receives anything.
+    of a random start receives anything. What rate searches share stands in no column, and stays so.
     """
+    if "depth" not in frame:
+        return frame
     pairs = zip(frame["model"], frame["grain"], strict=True)
     whole = pd.Series([MODELS[model].blocks[grain] for model, grain in pairs], index=frame.index, dtype="Int64")
     filled = frame.assign(depth=frame["depth"].fillna(whole))
-    if (filled.groupby(["model", "grain"])["depth"].nunique() > 1).any():
+    if "blocks" not in frame or (filled.groupby(["model", "grain"])["depth"].nunique() > 1).any():
         return filled
     received = filled["depth"].where(frame["source"] != look.BASELINE, 0)
     return filled.assign(blocks=frame["blocks"].fillna(received))
@@ -98,7 +164,8 @@ def fill_blocks(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _has_places(values: pd.Series) -> bool:
     """Whether an axis can be drawn from left to right."""
-    return pd.api.types.is_numeric_dtype(values) and bool(values.notna().all())
+    numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    return numeric and bool(values.notna().all())
 
 
 def _split(rows: pd.DataFrame, axes: Sequence[str]) -> tuple[list[str], list[str]]:

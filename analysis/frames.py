@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import NoneType
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 import pandas as pd
 
@@ -102,7 +102,8 @@ def _records(study: str, site: Site) -> list[_Record]:
             f"study '{study}' has more than one finished run of cell {min(twice)} at {site.tracking}; "
             "delete all but one of them in MLflow"
         )
-    order = _axes_frame(records).sort_values([*_axes(records), "key"]).index
+    frame = _axes_frame(records)
+    order = frame.sort_values([*axes_of(frame), "key"]).index
     return [records[position] for position in order]
 
 
@@ -127,19 +128,20 @@ def _cell_metrics(numbers: Iterable[dict[str, float]]) -> list[str]:
     return [name for start in CELL_METRICS for name in known if name.startswith(start)]
 
 
-def _axes_frame(records: Sequence[_Record]) -> pd.DataFrame:
-    """`key` and every axis, typed."""
-    rows = [{"key": record.key} | record.cell.row() for record in records]
-    known = _axis_types()
-    types = {"key": "str"} | {name: known[name] for name in _axes(records)}
+def axes_frame(cells: Sequence[Cell]) -> pd.DataFrame:
+    """Every axis of some cells, typed, in the order of a cell's parts; a rate search's last, where there is one."""
+    rows = [cell.row() for cell in cells]
+    used = set(AXES).union(*rows)
+    types = {name: kind for name, kind in _axis_types().items() if name in used}
     columns = {name: pd.Series([_plain(row.get(name)) for row in rows], dtype=object) for name in types}
     return pd.DataFrame(columns).astype(types)
 
 
-def _axes(records: Sequence[_Record]) -> list[str]:
-    """The axes in the order of a cell's parts, those of a rate search last and only where there is one."""
-    used = set(AXES).union(*(record.cell.row() for record in records))
-    return [name for name in _axis_types() if name in used]
+def _axes_frame(records: Sequence[_Record]) -> pd.DataFrame:
+    """`key` and every axis, typed."""
+    frame = axes_frame([record.cell for record in records])
+    frame.insert(0, "key", pd.Series([record.key for record in records], index=frame.index, dtype="str"))
+    return frame
 
 
 def _axis_types() -> dict[str, str]:
@@ -159,15 +161,15 @@ def _probe_types() -> dict[str, str]:
 
 def _column_type(hint: Any) -> str:
     kinds = get_args(hint) or (hint,)
-    if float in kinds:
+    if float in kinds and get_origin(hint) is not tuple:
         return "float64"
-    if int in kinds:
+    if int in kinds and get_origin(hint) is not tuple:
         return "Int64" if NoneType in kinds else "int64"
-    return "str"
+    return "bool" if kinds == (bool,) else "str"
 
 
 def _plain(value: Any) -> Any:
-    return ", ".join(value) if isinstance(value, tuple) else value
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else value
 
 
 def _probe_files(record: _Record) -> list[str]:

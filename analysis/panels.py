@@ -3,6 +3,8 @@
 It knows nothing of cells, probes or MLflow, and leaves matplotlib's global state alone (no pyplot, no rcParams).
 """
 
+import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,10 @@ from matplotlib.typing import LineStyleType
 from analysis import look
 
 _MOST_TICKS = 10
+_LONGEST_TICK = 7  # characters
+_WIDE, _NEAR = 1.5, 0.1  # decades: of an axis whose ticks are powers of ten; that a tick may lie beyond the last value
+_MOST_DECADES = 5
+_MARGIN = 0.04  # share of an axis that stays free at either end
 _DODGED = 0.3  # share of the gap between two x values over which the lines are spread
 
 
@@ -29,10 +35,13 @@ class Chart:
     """The numbers behind the figure, for people."""
     points: pd.DataFrame
     """A row per point: `row`, `column` (labels of its panel), `title`, `y_label`, `source`, `style`, `x`, `mean`, `sd`
-    and `n`; in the order in which panels, sources and styles come."""
+    and `n`; in the order in which panels, sources and styles come. A `mean` that is NaN is a cross at the panel's foot,
+    and a point for which there is `marked` and it is True has a ring."""
     x_label: str
     log_rows: frozenset[str] = frozenset()
     """Panel rows with a logarithmic y axis."""
+    note: str | None = None
+    """Title of the legend; None says how many cells a point is of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +80,7 @@ def draw(chart: Chart) -> Figure:
             if not panel.empty:
                 _draw_panel(axes, panel, looks, _Scale(points[points["column"] == column]["x"]))
                 _label(axes, panel, chart, log=row in chart.log_rows)
-    _legend(figure, points, looks)
+    _legend(figure, points, looks, chart.note)
     return figure
 
 
@@ -85,6 +94,20 @@ class _Scale:
         self.places = self.place(self.values)  # (distinct values,)
         span = self.places[-1] - self.places[0]
         self.gap = min(float(np.diff(self.places).min()), span / 3) if len(self.places) > 1 else 1.0
+
+    def ticks(self) -> tuple[Sequence[float], list[str]]:
+        """Places and labels of ticks: of values, or of round numbers where values on a log scale have many digits."""
+        every = -(-len(self.values) // _MOST_TICKS)
+        labels = [_as_tick(value) for value in self.values[::every]]
+        if not self._log or max(map(len, labels)) <= _LONGEST_TICK:
+            return self.places[::every].tolist(), labels
+        ends = self.places[0], self.places[-1]
+        span = ends[1] - ends[0]
+        leading = (1,) if span > _WIDE else (1, 2, 5)
+        decades = range(math.floor(ends[0]), math.ceil(ends[1]) + 1, math.ceil(span / _MOST_DECADES))
+        places = [power + math.log10(digit) for power in decades for digit in leading]
+        inside = [place for place in places if ends[0] - _NEAR <= place <= ends[1] + _NEAR]
+        return inside, [_as_tick(round(10**place, 12)) for place in inside]
 
     def place(self, values: Sequence) -> np.ndarray:
         if self._named:
@@ -110,10 +133,23 @@ def _draw_panel(axes: Axes, panel: pd.DataFrame, looks: Mapping[tuple[str, str],
             markersize=look.MARKER,
             markerfacecolor="white" if look_of.hollow else look_of.colour,
         )
-    every = -(-len(scale.values) // _MOST_TICKS)
-    axes.set_xticks(scale.places[::every], [_as_tick(value) for value in scale.values[::every]])
-    axes.set_xlim(scale.places[0] - 0.4 * scale.gap, scale.places[-1] + 0.4 * scale.gap)
+        _draw_marks(axes, line, scale.place(list(line["x"])) + look_of.shift * scale.gap, look_of)
+    axes.set_xticks(*scale.ticks())
+    margin = max(0.4 * scale.gap, _MARGIN * (scale.places[-1] - scale.places[0]))
+    axes.set_xlim(scale.places[0] - margin, scale.places[-1] + margin)
     axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _draw_marks(axes: Axes, line: pd.DataFrame, places: np.ndarray, look_of: _Look) -> None:
+    """Crosses for values that are missing, and rings."""
+    missing = line["mean"].isna().to_numpy()
+    if missing.any():
+        feet = {"y": np.full(missing.sum(), 0.03), "transform": axes.get_xaxis_transform()}  # y from 0 to 1
+        axes.scatter(places[missing], marker="x", s=look.MARKER**2, linewidth=look.BAR, color=look_of.colour, **feet)
+    ringed = line["marked"].to_numpy() & ~missing if "marked" in line else np.zeros_like(missing)
+    if ringed.any():
+        ring = {"marker": "o", "ms": 2.5 * look.MARKER, "mfc": "none", "mec": look.INK, "ls": "none", "clip_on": False}
+        axes.plot(places[ringed], line["mean"].to_numpy()[ringed], **ring)
 
 
 def _label(axes: Axes, panel: pd.DataFrame, chart: Chart, *, log: bool) -> None:
@@ -161,7 +197,7 @@ def _styles(points: pd.DataFrame) -> list[str]:
     return list(points["style"].unique())
 
 
-def _legend(figure: Figure, points: pd.DataFrame, looks: Mapping[tuple[str, str], _Look]) -> None:
+def _legend(figure: Figure, points: pd.DataFrame, looks: Mapping[tuple[str, str], _Look], note: str | None) -> None:
     styles = _styles(points)
     handles = [
         Line2D([], [], color=colour, marker=marker, markersize=look.MARKER, linewidth=look.LINE, label=source)
@@ -170,10 +206,11 @@ def _legend(figure: Figure, points: pd.DataFrame, looks: Mapping[tuple[str, str]
     if len(styles) > 1:
         handles += [_style_handle(style, looks) for style in styles]
     widest = max(len(str(handle.get_label())) for handle in handles)
-    fitting = int(figure.get_figwidth() * 72 / (look.TEXT * (0.5 * widest + 5)))
+    characters = figure.get_figwidth() * 72 / (look.TEXT * 0.5)
+    fitting = int(characters / (widest + 10))
     figure.legend(
         handles=handles,
-        title=_says_n(points),
+        title=textwrap.fill(note or _says_n(points), width=int(characters)),
         loc="outside upper center",
         ncols=max(1, min(fitting, len(handles))),
         fontsize=look.TEXT,

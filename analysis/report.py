@@ -12,11 +12,13 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import frames
-from analysis.figures import probe_chart, score_chart
+from analysis.figures import probe_chart, rate_chart, score_chart
 from analysis.names import name_sources
 from analysis.panels import save
+from analysis.rates import trials
 from analysis.table import as_text, as_words, table
 from sweeper.cell import SHARED_AXES
+from sweeper.metric import describe
 from sweeper.site import Site
 
 
@@ -27,11 +29,11 @@ class Report:
     text: str
     """The table, for a terminal."""
     files: tuple[Path, ...]
-    """Table, cells and figures, with the numbers behind them."""
+    """Table, cells, what their metrics are, and figures, with the numbers behind them."""
 
 
 def report(study: str, out: Path, site: Site) -> Report:
-    """The table of a study; it is written into `out` in full precision, beside the cells and the figures.
+    """The table of a study; it is written into `out` in full precision, beside the cells, metrics and figures.
 
     Raises:
         LookupError: when there is no such study, or none of its cells is finished.
@@ -44,11 +46,27 @@ def report(study: str, out: Path, site: Site) -> Report:
     named = name_sources(cells, site)
     found = table(named)
     found.to_csv(out / "table.csv", index=False)
-    files = [out / "table.csv", out / "runs.parquet", *save(score_chart(named), out / "scores")]
+    _metrics(cells).to_csv(out / "metrics.csv", index=False)
+    files = [out / "table.csv", out / "runs.parquet", out / "metrics.csv", *save(score_chart(named), out / "scores")]
     probed = frames.probes(study, site)
     if not probed.empty:
         files += save(probe_chart(name_sources(probed, site)), out / "probes")
+    tried = trials(study, site)
+    if not tried.empty:
+        files += save(rate_chart(name_sources(tried, site)), out / "rates")
     return Report(text=f"{_caption(cells)}\n{as_text(found)}", files=tuple(files))
+
+
+def _metrics(cells: pd.DataFrame) -> pd.DataFrame:
+    """What each score of a cell is: `column`, `id`, `part`, `definition`, `averaging`, `higher` and `source`."""
+    known = ((name, describe(name)) for name in map(str, cells))
+    rows = [
+        {"column": name, "id": each.id, "part": each.part, "definition": each.info.definition}
+        | {"averaging": each.info.averaging, "higher": each.info.higher, "source": each.info.source}
+        for name, each in known
+        if each
+    ]
+    return pd.DataFrame(rows)
 
 
 def _caption(cells: pd.DataFrame) -> str:

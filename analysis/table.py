@@ -12,6 +12,7 @@ from analysis.frames import varying
 from analysis.names import shorten
 from sweeper.cell import SHARED_AXES
 from sweeper.data import DATASETS
+from sweeper.metric import PARTS
 
 _FIRST = ("dataset", "model", "source", "depth", "blocks", "fraction")
 _ALL_OF_THEM = ("depth", "blocks")
@@ -19,7 +20,10 @@ _ALL_OF_THEM = ("depth", "blocks")
 
 
 def table(frame: pd.DataFrame, metric: str | None = None, by: Sequence[str] | None = None) -> pd.DataFrame:
-    """One row per setting, sorted: its axes, `metric`, `mean`, `sd`, `n`, and `lr_found` (the geometric mean).
+    """One row per setting, sorted: its axes, `metric`, `mean`, `sd`, `n`, `undefined` and `lr_found`.
+
+    `n` cells have the metric and enter mean and sd; in `undefined` others it is NaN, since the images lack classes that
+    it needs. `lr_found` is the geometric mean of all of them.
 
     Args:
         frame: rows of `frames.runs`.
@@ -29,13 +33,17 @@ def table(frame: pd.DataFrame, metric: str | None = None, by: Sequence[str] | No
     The sd is that of a sample (n - 1 in the denominator), NaN where n is 1.
 
     Raises:
-        ValueError: when the frame has no such metric, or a cell has no value of it.
+        ValueError: when the frame has no such metric, or a cell has no value of it although no class was missing.
     """
     by = list(setting_axes(frame) if by is None else by)
     metrics = _metric_of_rows(frame) if metric is None else pd.Series(metric, index=frame.index, dtype="str")
     rows = frame.assign(metric=metrics, value=_values(frame, metrics), log_lr=np.log(frame["lr_found"]))
     found = rows.groupby([*by, "metric"], dropna=False, sort=False, as_index=False).agg(
-        mean=("value", "mean"), sd=("value", "std"), n=("value", "size"), lr_found=("log_lr", "mean")
+        mean=("value", "mean"),
+        sd=("value", "std"),
+        n=("value", "count"),
+        undefined=("value", lambda values: values.isna().sum()),
+        lr_found=("log_lr", "mean"),
     )
     found["lr_found"] = np.exp(found["lr_found"])
     return found.sort_values(by, ignore_index=True)
@@ -57,25 +65,25 @@ def setting_axes(frame: pd.DataFrame) -> list[str]:
 
 
 def as_text(found: pd.DataFrame) -> str:
-    """A table as aligned text, `0.873 ± 0.012 (3)` for mean, sd and n."""
+    """A table as aligned text, `0.873 ± 0.012 (3)` for mean, sd and n; `(2 of 3)` where one of 3 is undefined."""
     axes = list(found.columns[: found.columns.get_loc("metric")])
     columns = {name: as_words(found[name]) for name in axes}
     same = found["metric"].nunique() == 1
     if not same:
         columns["metric"] = list(found["metric"])
-    scores = zip(found["mean"], found["sd"], found["n"], strict=True)
+    scores = zip(found["mean"], found["sd"], found["n"], found["undefined"], strict=True)
     columns[found["metric"].iloc[0] if same else "score"] = [_score(*each) for each in scores]
     columns["lr_found"] = [f"{rate:.1e}" for rate in found["lr_found"]]
     return _align(columns, right={name for name in axes if _is_number(found[name])})
 
 
 def as_words(values: pd.Series) -> list[str]:
-    """An axis's values as people read them: short names, few digits, `all` for all blocks."""
+    """An axis's values as people read them: short names, few digits, `all` for all blocks, True or False."""
     if _is_number(values):
         missing = "all" if values.name in _ALL_OF_THEM else "-"
         return [missing if pd.isna(value) else f"{value:g}" for value in values]
-    name_of = shorten(values.dropna())
-    return ["-" if pd.isna(value) else name_of(value) for value in values]
+    name_of = shorten(values.dropna().astype("str"))
+    return ["-" if pd.isna(value) else name_of(str(value)) for value in values]
 
 
 def _metric_of_rows(frame: pd.DataFrame) -> pd.Series:
@@ -91,10 +99,21 @@ def _values(frame: pd.DataFrame, metrics: pd.Series) -> pd.Series:
     values = pd.Series(np.nan, index=frame.index)
     for metric in metrics.unique():
         values = values.where(metrics != metric, frame[metric])
-    if values.isna().any():
-        first = frame.assign(metric=metrics)[values.isna()].iloc[0]
+    missing = values.isna() & ~_lacks_classes(frame, metrics)
+    if missing.any():
+        first = frame.assign(metric=metrics)[missing].iloc[0]
         raise ValueError(f"cell {first['key']} of study '{first['study']}' has no {first['metric']}")
     return values
+
+
+def _lacks_classes(frame: pd.DataFrame, metrics: pd.Series) -> pd.Series:
+    """Whether the images of each row's metric are of too few classes for some metric, which is NaN then."""
+    lacks = pd.Series(False, index=frame.index)
+    for part in PARTS:
+        count = f"{part}classes_unranked"
+        if count in frame:
+            lacks |= metrics.str.startswith(part) & (frame[count] > 0)
+    return lacks
 
 
 def _groups(frame: pd.DataFrame, axes: Sequence[str]) -> int:
@@ -102,11 +121,14 @@ def _groups(frame: pd.DataFrame, axes: Sequence[str]) -> int:
 
 
 def _is_number(values: pd.Series) -> bool:
-    return pd.api.types.is_numeric_dtype(values)
+    return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
 
 
-def _score(mean: float, sd: float, number: int) -> str:
-    return f"{mean:.3f} ({number})" if pd.isna(sd) else f"{mean:.3f} ± {sd:.3f} ({number})"
+def _score(mean: float, sd: float, number: int, undefined: int) -> str:
+    count = f"({number} of {number + undefined})" if undefined else f"({number})"
+    if pd.isna(mean):
+        return f"- {count}"
+    return f"{mean:.3f} {count}" if pd.isna(sd) else f"{mean:.3f} ± {sd:.3f} {count}"
 
 
 def _align(columns: dict[str, list[str]], right: set[str]) -> str:

@@ -52,7 +52,7 @@ class RateJob:
         return self.orders.work / self.name
 
     def run(self) -> RateTrial:
-        """Trains and scores at the asked rate, in this process."""
+        """Trains and scores at the asked rate, or goes through the asked rates, in this process."""
         from sweeper import finetune  # torch: in the worker alone
 
         ask, orders = self.ask, self.orders
@@ -65,6 +65,7 @@ class RateJob:
             devices=orders.devices,
             tags=orders.tags,
             parts=self.parts,
+            rates=ask.rates,
         )
 
 

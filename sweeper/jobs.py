@@ -223,7 +223,7 @@ class Jobs:
         self.spent.seconds += told.seconds
         self.spent.trials += 1
         self._learn(job.ask.cell, told.seconds, len(told.scores) // job.ask.cell.recipe.validations)
-        self._trials_shown.ended(note="" if search.left else f"{job.ask.cell.title()} at {search.found() or 0:.2g}")
+        self._trials_shown.ended(note="" if search.left else f"{job.ask.cell.title()}: {_told(search.found())}")
         if setting in self._open and not search.left:
             self._found(self._open.pop(setting))
 
@@ -355,6 +355,10 @@ class Jobs:
 def _counted_as(job: Job) -> str:
     """The name under which a job's attempts are counted: a cell's goes on from run to run."""
     return job.cell.key if isinstance(job, CellJob) else job.name
+
+
+def _told(lr: float | None) -> str:
+    return "no rate" if lr is None else f"rate {lr:.2g}"
 
 
 def _sealed(folder: Path) -> Trained:

@@ -3,6 +3,7 @@
 It reads what `store` wrote and writes nothing.
 """
 
+import math
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator
@@ -31,6 +32,8 @@ class Finished:
     """How many it trained; None where this was not recorded yet."""
     fingerprint: str | None
     """Of the images it was trained on."""
+    lr_found: float
+    """The rate it was trained at; NaN where this is not recorded."""
     cell_json: str
     probes: frozenset[str]
     """Keys of the probes whose rows are stored."""
@@ -87,6 +90,31 @@ def epoch_points(site: Site, study: str) -> dict[str, int] | None:
         return dict(connection.execute(query, (study,))) if connection else {}
 
 
+def validation_numbers(site: Site, study: str) -> dict[str, dict[str, float]]:
+    """Run id -> `best_epoch`, `epochs_run` and each `best_val_...` of a finished cell; nothing of the test part."""
+    if not site.tracking.startswith("sqlite:"):
+        runs = store.patiently(lambda: store.runs(site, study), site)
+        found = {run.info.run_id: run.data.metrics for run in runs}
+        return {run_id: {k: v for k, v in each.items() if _of_validation(k)} for run_id, each in found.items()}
+    query = """
+        SELECT latest_metrics.run_uuid, latest_metrics.key, latest_metrics.value, latest_metrics.is_nan
+        FROM latest_metrics
+        JOIN runs ON runs.run_uuid = latest_metrics.run_uuid
+        JOIN experiments ON experiments.experiment_id = runs.experiment_id
+        WHERE experiments.name = ? AND runs.status = 'FINISHED' AND runs.lifecycle_stage = 'active'
+    """
+    rows: dict[str, dict[str, float]] = defaultdict(dict)
+    with _sqlite(site) as connection:
+        for run_id, name, value, is_nan in connection.execute(query, (study,)) if connection else ():
+            if _of_validation(name):
+                rows[run_id][name] = math.nan if is_nan else value
+    return rows
+
+
+def _of_validation(name: str) -> bool:
+    return name.startswith("best_val_") or name in ("best_epoch", "epochs_run")
+
+
 def require_whole(site: Site, *, read: bool) -> None:
     """Passes where there is a database of MLflow's, or a tracking server.
 
@@ -113,6 +141,7 @@ def _finished(run_id: str, tags: dict[str, str]) -> Finished:
         seconds=float(tags.get(store.SECONDS, "nan")),
         epochs=int(tags[store.EPOCHS]) if store.EPOCHS in tags else None,
         fingerprint=tags.get(store.FINGERPRINT),
+        lr_found=float(tags.get(store.LR_FOUND, "nan")),
         cell_json=tags[store.CELL],
         probes=frozenset(name.removeprefix(f"{store.PROBE}.") for name in tags if name.startswith(f"{store.PROBE}.")),
     )

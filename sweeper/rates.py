@@ -1,41 +1,66 @@
 """The learning-rate searches of a study: one Optuna study per setting, on disk, the same however often interrupted.
 
 Which rate is tried next depends on the setting and on the trials before it alone, never on timing: the first half of
-the trials are log-spaced and may run side by side, each later one waits for all before it. No trial is run here.
+the trials are log-spaced and may run side by side, each later one waits for all before it. The default recipe's rate is
+tried first where it lies in the range: it takes the place of the log-spaced rate of its share. (A search that had begun
+before this was so keeps the rates that it began with, and a grid is exactly the grid.) A range test is one trial, whose
+rate `ladder` picks. No trial is run here.
 """
 
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import optuna
+import pandas as pd
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, PartialFixedSampler, TPESampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeper.cell import Cell, LrSearch, seed_of
+from sweeper.cell import NEUTRAL, Cell, LrSearch, seed_of
 from sweeper.grid import source_key
+from sweeper.ladder import rate_between, rungs, steepest_fall
+from sweeper.outcome import RateTrial
 
-_DIVERGED = "diverged"
+_DIVERGED, _LOWER, _LOSSES, _DEFAULT_FIRST = "diverged", "lower", "losses", "default_first"
+_COLUMNS = MappingProxyType(
+    {
+        "number": "int64",
+        "lr": "float64",
+        "epoch": "float64",
+        "score": "float64",
+        "higher": "bool",
+        "train_loss": "float64",
+        "diverged": "str",
+    }
+)
+_SHORTEST_FLOOR = 3
+"""Finished trials that a median is taken of."""
 _LOCKED_SECONDS = 60
 """How long another process may keep the file locked."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ask:
-    """One rate to try."""
+    """One rate to try, or the range that one training goes through."""
 
     setting: str
     number: int
     cell: Cell
+    """What is trained, with the epochs and the schedule of a trial."""
     lr: float
-    floor: tuple[float, ...]
-    """Per epoch, the median best-so-far of the finished trials: a trial below it may stop."""
+    """Of a range test, its first."""
+    floor: tuple[float, ...] = ()
+    """Per validation, the median best-so-far of the finished trials: a trial that is worse may stop."""
+    rates: tuple[float, ...] = ()
+    """Of a range test, those of its stretches; else none."""
 
 
 class Search:
@@ -50,13 +75,16 @@ class Search:
             storage=storage, study_name=setting, direction="maximize", load_if_exists=True
         )
         self._trials = self._study.get_trials()
+        if not self._trials:
+            self._study.set_user_attr(_DEFAULT_FIRST, True)
+        self._default_first: bool = self._study.user_attrs.get(_DEFAULT_FIRST, False)
         self._out = set[int]()
         """Trials that this process has handed out and not yet heard of."""
 
     @property
     def left(self) -> int:
         """Trials that have not ended."""
-        return self.lr.trials - len(self._ended())
+        return self.lr.trainings - len(self._ended())
 
     def ask(self) -> Ask | None:
         """The next rate to try; None while it depends on trials that still run, or when all were asked."""
@@ -64,35 +92,92 @@ class Search:
             if trial.state == TrialState.RUNNING and trial.number not in self._out:
                 return self._hand_out(trial.number)
         number = len(self._trials)
-        if number >= self.lr.trials or (number >= self._first and len(self._ended()) < number):
+        if number >= self.lr.trainings or (number >= self._first and len(self._ended()) < number):
             return None
         self._study.ask()
         self._trials = self._study.get_trials()
         return self._hand_out(number)
 
-    def tell(self, number: int, scores: Sequence[float], diverged: str | None) -> None:
-        """Records what a trial came to: its validation scores per epoch, or where it diverged."""
+    def tell(self, number: int, told: RateTrial) -> None:
+        """Records what a trial came to."""
         self._out.discard(number)
         trial = optuna.Trial(self._study, self._trials[number]._trial_id)
-        for epoch, value in enumerate(scores, start=1):
-            trial.report(value, epoch)
-        if diverged:
-            trial.set_user_attr(_DIVERGED, diverged)
+        for place, value in enumerate(told.scores, start=1):
+            trial.report(value, place)
+        values = [-min(told.losses)] if told.losses else told.scores  # to be as large as can be
+        trial.set_user_attr(_LOWER, not told.higher)
+        if told.losses:
+            trial.set_user_attr(_LOSSES, list(told.losses))
+        if told.diverged:
+            trial.set_user_attr(_DIVERGED, told.diverged)
+        if told.diverged or not values:
             self._study.tell(number, state=TrialState.PRUNED)  # TPE takes it as worse than any score
         else:
-            self._study.tell(number, max(scores))
+            self._study.tell(number, max(values))
         self._trials = self._study.get_trials()
 
     def found(self) -> float | None:
-        """The rate with the best validation score, of equals the first tried; None when every trial diverged."""
-        finite = [trial for trial in self._ended() if trial.state == TrialState.COMPLETE]
-        best = max(finite, key=lambda trial: (trial.value, -trial.number), default=None)
+        """The rate with the best validation score, of equals the first tried, or of a range test's steepest fall.
+
+        None when every trial diverged, or the loss of a range test does not fall.
+        """
+        if self.lr.method == "range_test":
+            place = steepest_fall([loss for trial in self._ended() for loss in trial.user_attrs.get(_LOSSES, ())])
+            return None if place is None else rungs(self.lr)[place]
+        best = self._best()
         return None if best is None else float(best.params["lr"])
+
+    def nothing_found(self) -> str:
+        """The sentence that says why all trials have ended and there is no rate."""
+        ends = f"from {self.lr.low:g} to {self.lr.high:g}"
+        if self.lr.method == "range_test":
+            return (
+                f"no rate found: in the range test {ends} the training loss does not fall by more than chance before "
+                "it explodes; declare an LrSearch over other rates, with fewer trials, more epochs or another method"
+            )
+        return (
+            f"every one of the {self.lr.trials} learning rates tried {ends} diverged; "
+            "declare an LrSearch over smaller rates"
+        )
+
+    def table(self) -> pd.DataFrame:
+        """What the trials that have ended came to: a row per validation, of a range test per stretch.
+
+        Columns: `number` of the trial, its `lr`, `epoch` (passes until then), `score` (NaN in a range test, and in the
+        one row of a trial without any), `higher` (whether a high score is good), `train_loss` (of a range test's
+        stretch), `diverged` (missing, or the sentence that says where) and `chosen` (whether this rate was taken).
+        """
+        rows = [row for trial in self._ended() for row in self._rows(trial)]
+        chosen = self.found()
+        frame = pd.DataFrame(rows, columns=list(_COLUMNS)).assign(chosen=[row["lr"] == chosen for row in rows])
+        return frame.astype(_COLUMNS | {"chosen": "bool"})
+
+    def _rows(self, trial: FrozenTrial) -> list[dict[str, Any]]:
+        """The rows of one trial."""
+        known = {"number": trial.number, "diverged": trial.user_attrs.get(_DIVERGED)}
+        known |= {"higher": not trial.user_attrs.get(_LOWER, False)}
+        passes = self.lr.trial_epochs(self.cell.recipe.epochs)
+        if self.lr.method == "range_test":
+            curve = zip(rungs(self.lr), trial.user_attrs.get(_LOSSES, ()), strict=False)  # it may have ended early
+            share = passes / self.lr.trials
+            return [
+                known | {"lr": lr, "epoch": n * share, "train_loss": loss}
+                for n, (lr, loss) in enumerate(curve, start=1)
+            ]
+        known |= {"lr": trial.params["lr"]}
+        sign = 1 if known["higher"] else -1
+        scores = sorted(trial.intermediate_values.items())
+        often = self.cell.recipe.validations
+        return [known | {"epoch": place / often, "score": sign * value} for place, value in scores] or [known]
+
+    def _best(self) -> FrozenTrial | None:
+        finite = [trial for trial in self._ended() if trial.state == TrialState.COMPLETE]
+        return max(finite, key=lambda trial: (trial.value, -trial.number), default=None)
 
     @property
     def _first(self) -> int:
         """Number of trials that do not depend on others."""
-        return self.lr.trials if self.lr.method == "grid" else math.ceil(self.lr.trials / 2)
+        return math.ceil(self.lr.trials / 2) if self.lr.method == "optuna" else self.lr.trainings
 
     def _ended(self) -> list[FrozenTrial]:
         return [trial for trial in self._trials if trial.state.is_finished()]
@@ -107,34 +192,45 @@ class Search:
 
     def _spaced(self, number: int) -> float:
         """A rate of the log-spaced ones: a grid has both ends, the start of a search the middles of equal shares."""
-        if self.lr.method == "grid" and self._first > 1:
-            share = number / (self._first - 1)
-        else:
-            share = (number + 0.5) / self._first
-        rate = self.lr.low * (self.lr.high / self.lr.low) ** share
-        return float(np.clip(rate, self.lr.low, self.lr.high))  # rounding may step over an end
+        search, count = self.lr, self._first
+        if search.method == "grid":
+            return rungs(search)[number]
+        middles = [rate_between(search.low, search.high, (place + 0.5) / count) for place in range(count)]
+        default = NEUTRAL["lr"]
+        if self._default_first and search.low <= default <= search.high:
+            share = math.log(default / search.low) / math.log(search.high / search.low)
+            middles.pop(min(int(share * count + 1e-9), count - 1))
+            middles.insert(0, default)
+        return middles[number]
 
     def _hand_out(self, number: int) -> Ask:
         self._out.add(number)
+        cell = self._trial_cell()
+        if self.lr.method == "range_test":
+            rates = rungs(self.lr)
+            return Ask(setting=self.setting, number=number, cell=cell, lr=rates[0], rates=rates)
         self._study.sampler = self._sampler(number)
         trial = optuna.Trial(self._study, self._trials[number]._trial_id)
         lr = trial.suggest_float("lr", self.lr.low, self.lr.high, log=True)  # what was drawn before stays
         self._trials = self._study.get_trials()
-        cell = self.cell
-        if self.lr.epochs is not None:
-            cell = cell.replace(epochs=self.lr.epochs)
         floor = self._floor() if number >= self._first else ()
         return Ask(setting=self.setting, number=number, cell=cell, lr=lr, floor=floor)
 
+    def _trial_cell(self) -> Cell:
+        epochs = self.lr.trial_epochs(self.cell.recipe.epochs)
+        if self.lr.schedule == "recipe" and self.lr.method != "range_test":
+            return self.cell.replace(epochs=epochs)
+        plain = {"schedule": "constant", "warmup": 0.0, "warmup_steps": 0, "milestones": (), "lr_floor": 0.0}
+        return self.cell.replace(epochs=epochs, **plain)
+
     def _floor(self) -> tuple[float, ...]:
-        curves = [
-            np.maximum.accumulate([trial.intermediate_values[epoch] for epoch in sorted(trial.intermediate_values)])
-            for trial in self._ended()
-            if trial.state == TrialState.COMPLETE
-        ]
-        length = max(map(len, curves), default=0)
+        done = [trial for trial in self._ended() if trial.state == TrialState.COMPLETE]
+        if len(done) < _SHORTEST_FLOOR:
+            return ()
+        curves = [np.maximum.accumulate([value for _, value in sorted(t.intermediate_values.items())]) for t in done]
+        length = max(map(len, curves))
         padded = [np.pad(curve, (0, length - len(curve)), mode="edge") for curve in curves]
-        return tuple(np.median(padded, axis=0).tolist()) if len(padded) >= 3 else ()
+        return tuple(np.median(padded, axis=0).tolist())
 
 
 class Searches:

@@ -1,7 +1,8 @@
 """The record of a study in MLflow: everything that each of its cells left. The one door to MLflow.
 
-One experiment a study, one run a cell and one a rate search. A run counts only when its status is FINISHED, which is set last; whatever a
-killed driver left open is deleted by the next. Which cells are finished is asked of `ledger`, which is faster.
+One experiment a study, one run a cell and one a rate search. A run counts only when its status is FINISHED, which is
+set last; whatever a killed driver left open is deleted by the next. Which cells are finished is asked of `ledger`,
+which is faster.
 """
 
 import json
@@ -330,13 +331,25 @@ def curves(site: Site, run_id: str, names: Iterable[str]) -> dict[str, list[tupl
 
 
 def runs(site: Site, study: str) -> "list[Run]":
-    """All finished runs of a study as MLflow has them.
+    """All finished runs of a study as MLflow has them, but those of its rate searches.
 
     Raises:
         LookupError: when there is no such study, naming those that there are.
     """
     client = _client(site.tracking)
-    return _search(client, [_experiment(client, study)], "attributes.status = 'FINISHED'")
+    found = _search(client, [_experiment(client, study)], "attributes.status = 'FINISHED'")
+    return [run for run in found if SETTING not in run.data.tags]
+
+
+def searches(site: Site, study: str) -> "list[Run]":
+    """All rate searches of a study that have ended, as MLflow has them.
+
+    Raises:
+        LookupError: when there is no such study, naming those that there are.
+    """
+    client = _client(site.tracking)
+    text = f"attributes.status = 'FINISHED' AND tags.`{SETTING}` LIKE '%'"
+    return _search(client, [_experiment(client, study)], text)
 
 
 def tags(site: Site, study: str) -> dict[str, dict[str, str]]:

@@ -68,6 +68,15 @@ def test_every_mean_and_sd_is_drawn(runs: pd.DataFrame) -> None:
         assert bars(line) == pytest.approx([np.std(group, ddof=1) for group in groups], rel=1e-9)
 
 
+def test_a_setting_whose_score_is_undefined_is_a_gap(runs: pd.DataFrame) -> None:
+    lacks = (runs["source"] == "random") & (runs["fraction"] == 1.0) & runs["depth"].notna()
+    frame = runs.assign(test_auroc=runs["test_auroc"].mask(lacks), test_classes_unranked=2.0 * lacks)
+    figure = draw(score_chart(frame))
+    figure.canvas.draw()
+    gaps = [np.isnan(heights(line)).tolist() for line in lines_of(figure.axes[0])]
+    assert gaps == [[False, False], [True, False], [False, False], [False, False]]
+
+
 def test_a_whole_model_is_drawn_at_its_number_of_blocks(runs: pd.DataFrame) -> None:
     (axes,) = draw(score_chart(runs)).axes
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["2", "4"]

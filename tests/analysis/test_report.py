@@ -33,7 +33,8 @@ def at_site(recorded: Site, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_report_writes_table_cells_and_both_figures(made: Report) -> None:
-    names = ["table.csv", "runs.parquet"] + [f"{n}.{e}" for n in ("scores", "probes") for e in ("png", "pdf", "csv")]
+    names = ["table.csv", "runs.parquet", "metrics.csv"]
+    names += [f"{n}.{e}" for n in ("scores", "probes") for e in ("png", "pdf", "csv")]
     assert [path.name for path in made.files] == names
     assert sorted(path.name for path in made.files[0].parent.iterdir()) == sorted(names)
 
@@ -48,6 +49,14 @@ def test_the_files_hold_the_frame_and_the_table_to_the_last_bit(recorded: Site, 
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "runs.parquet"), runs)
     read = pd.read_csv(tmp_path / "table.csv", float_precision="round_trip")
     assert read["mean"].tolist() == table(runs)["mean"].tolist()
+
+
+def test_every_score_of_a_cell_is_spelt_out(recorded: Site, tmp_path: Path) -> None:
+    report(STUDY, tmp_path, recorded)
+    found = pd.read_csv(tmp_path / "metrics.csv")
+    scores = [name for name in frames.runs(STUDY, recorded) if name.startswith(("best_val_", "test_"))]
+    assert found["column"].tolist() == scores
+    assert found.drop(columns="higher").map(lambda text: bool(text.strip())).all(axis=None)
 
 
 def test_the_same_record_gives_the_same_files(made: Report, recorded: Site, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from scipy.stats import gmean
 
 from analysis import frames
 from analysis.table import as_text, setting_axes, table
+from sweeper.cell import Cell
 from sweeper.site import Site
 
 
@@ -87,6 +88,35 @@ def test_a_cell_without_a_value_is_refused_by_its_key(runs: pd.DataFrame) -> Non
         table(holed)
 
 
+def undefined_in(runs: pd.DataFrame, *cells: Cell) -> pd.DataFrame:
+    """The cells' test parts have one class alone, by which no AUROC can be computed."""
+    lacks = runs["key"].isin([cell.key for cell in cells])
+    return runs.assign(test_auroc=runs["test_auroc"].mask(lacks), test_classes_unranked=2.0 * lacks)
+
+
+def test_an_undefined_score_is_left_out_and_counted(runs: pd.DataFrame) -> None:
+    found = table(undefined_in(runs, CELLS[0]))
+    row = found[found["undefined"] > 0]
+    ((mean, sd, n, undefined),) = row[["mean", "sd", "n", "undefined"]].values
+    scores = [recording.score_of(cell, "auroc") for cell in cells_of(row.iloc[0]) if cell != CELLS[0]]
+    assert (n, undefined) == (2, 1)
+    assert (mean, sd) == pytest.approx((np.mean(scores), np.std(scores, ddof=1)), rel=1e-12)
+
+
+def test_a_setting_without_a_defined_score_keeps_its_row(runs: pd.DataFrame) -> None:
+    found = table(undefined_in(runs, *CELLS[:3]))
+    assert len(found) == 8
+    row = found[found["undefined"] > 0].iloc[0]
+    assert (row["n"], row["undefined"]) == (0, 3)
+    assert np.isnan(row["mean"])
+
+
+def test_the_count_of_another_part_excuses_no_missing_value(runs: pd.DataFrame) -> None:
+    holed = undefined_in(runs, CELLS[7]).rename(columns={"test_classes_unranked": "best_val_classes_unranked"})
+    with pytest.raises(ValueError, match=f"cell {CELLS[7].key} of study 'transfer' has no test_auroc"):
+        table(holed)
+
+
 def test_seeds_and_folds_repeat_a_setting(runs: pd.DataFrame) -> None:
     assert setting_axes(runs.assign(fold=runs["seed"] + 1)) == ["depth", "fraction", "source"]
 
@@ -113,6 +143,20 @@ def test_text_gives_mean_sd_and_n_with_three_decimals() -> None:
         "    2  0.873 ± 0.017 (2)  1.0e-03",
         "  all  0.500 (1)          2.0e-02",
     ]
+
+
+def test_text_says_how_many_cells_have_the_score() -> None:
+    frame = _frame(depth=[2, 2, 3, 4], test_auroc=[0.86, np.nan, np.nan, 0.5], lr_found=[1e-3] * 4)
+    assert as_text(table(frame.assign(test_classes_unranked=[0.0, 2.0, 2.0, 0.0]))).splitlines()[1:] == [
+        "    2  0.860 (1 of 2)  1.0e-03",
+        "    3  - (0 of 1)      1.0e-03",
+        "    4  0.500 (1)       1.0e-03",
+    ]
+
+
+def test_text_spells_out_an_axis_that_is_true_or_false() -> None:
+    frame = _frame(depth=[2, 2], test_auroc=[0.5, 0.6], lr_found=[1e-3] * 2).assign(scale_lr=[True, False])
+    assert [line.split()[0] for line in as_text(table(frame)).splitlines()] == ["scale_lr", "False", "True"]
 
 
 def test_text_of_a_study_of_six_axes_fits_a_terminal(recorded: Site) -> None:
