@@ -15,8 +15,10 @@ from collections.abc import Mapping
 import ray
 from rich.console import Console
 
+from sweeper.calibration import calibrated
 from sweeper.grid import Sweep
 from sweeper.outcome import Devices
+from sweeper.site import Site
 
 _SECONDS_BETWEEN_LOOKS = 1.0
 _GONE_SECONDS = 5.0
@@ -48,11 +50,17 @@ def disconnect() -> None:
     ray.shutdown()
 
 
-def devices_of(sweep: Sweep) -> Devices:
-    """What each cell of a sweep may use on the connected cluster."""
-    gpus = sweep.gpus_per_cell
-    if gpus is None:
-        gpus = 1.0 if ray.cluster_resources().get("GPU", 0) else 0.0
+def devices_of(sweep: Sweep, site: Site) -> Devices:
+    """What each cell of a sweep may use on the connected cluster; `auto` is measured there, once for a study."""
+    match sweep.gpus_per_cell, bool(ray.cluster_resources().get("GPU", 0)):
+        case "auto", True:
+            gpus = calibrated(sweep.cells, site, site.study(sweep.name)).share
+        case (None, True):
+            gpus = 1.0
+        case "auto" | None, False:
+            gpus = 0.0
+        case given, _:
+            gpus = float(given)
     return Devices(workers=sweep.workers_per_cell, gpus=gpus)
 
 

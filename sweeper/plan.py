@@ -48,6 +48,8 @@ class Plan:
     """Device time of the cells and trials left, from those recorded; None before the first of the study is finished."""
     changes: tuple[str, ...]
     """What is different from what the store holds, a sentence each."""
+    waits: str | None = None
+    """Why the sweep's cells are not known yet."""
 
 
 def plan(sweep: Sweep, site: Site, again: Collection[str] = ()) -> Plan:
@@ -76,10 +78,27 @@ def plan(sweep: Sweep, site: Site, again: Collection[str] = ()) -> Plan:
         failed=tuple(cell for cell in unfinished if cell.key in given_up),
         stale=stale,
         searches=len(new),
-        trials=sum(_search(cell).trials for cell in new.values()),
+        trials=sum(_search(cell).trainings for cell in new.values()),
         probes=lacking + len(wanted) * len(left),
         seconds=None if None in times else sum(time for time in times if time is not None),
         changes=tuple(_changes(sweep, records, stale, site)),
+    )
+
+
+def unknown(sweep: Sweep, waits: str) -> Plan:
+    """The plan of a sweep whose cells are not known yet, and why they are not."""
+    return Plan(
+        sweep=sweep,
+        records=Records(),
+        left=(),
+        failed=(),
+        stale=(),
+        searches=0,
+        trials=0,
+        probes=0,
+        seconds=None,
+        changes=(),
+        waits=waits,
     )
 
 
@@ -94,7 +113,9 @@ def known_costs(records: Records) -> Costs:
     costs = Costs()
     for each in records.finished.values():
         if math.isfinite(each.seconds):
-            costs.observe(each.cell, each.seconds, each.epochs or each.cell.recipe.epochs)
+            recipe = each.cell.recipe
+            passes = math.ceil(each.epochs / recipe.validations) if each.epochs else recipe.epochs
+            costs.observe(each.cell, each.seconds, passes)
     return costs
 
 
@@ -105,6 +126,9 @@ def as_table(plans: Sequence[Plan]) -> Table:
     for name in names:
         table.add_column(name, justify="left" if name == "study" else "right", no_wrap=True)
     for each in plans:
+        if each.waits:
+            table.add_row(each.sweep.name, *("?" for _ in names[1:]))
+            continue
         total, left, failed, stale = (len(part) for part in (each.sweep.cells, each.left, each.failed, each.stale))
         numbers = (total, total - left - failed, left, failed, stale, each.searches, each.trials, each.probes)
         table.add_row(each.sweep.name, *map(str, numbers), as_time(each.seconds) if left else "0:00")
@@ -126,8 +150,9 @@ def _search(cell: Cell) -> LrSearch:
 
 
 def _search_time(cell: Cell, costs: Costs) -> float | None:
-    once = costs.expected(cell, _search(cell).epochs)
-    return None if once is None else once * _search(cell).trials
+    search = _search(cell)
+    once = costs.expected(cell, search.trial_epochs(cell.recipe.epochs))
+    return None if once is None else once * search.trainings
 
 
 def _stale(cells: Iterable[Cell], records: Records, site: Site) -> Iterator[Cell]:

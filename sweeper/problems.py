@@ -7,15 +7,26 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from sweeper import data, models, store, weights
-from sweeper.cell import Cell, Images, Network, Weights
-from sweeper.grid import StudyError, Sweep, nearest, source_key
+from sweeper.cell import NEUTRAL, Cell, Images, Network, Recipe, Weights
+from sweeper.grid import StudyError, Sweep, source_key
+from sweeper.metric import METRICS
+from sweeper.rules import nearest
 from sweeper.site import Site
+
+MONITORS = ("metric", "loss", "double_softmax_loss")
+"""What a recipe may watch beside the metrics."""
 
 
 def problems(cell: Cell) -> Iterator[str]:
     """What the rooms know to be wrong with a cell."""
-    yield from _image_problems(cell.images)
-    yield from _network_problems(cell.network, cell.weights, cell.images.size, cell.recipe.frozen)
+    images, network = cell.images, cell.network
+    yield from _image_problems(images)
+    wrong = _network_problems(network, cell.weights, images.size, images.pixels)
+    yield from wrong
+    if not wrong:
+        yield from _freezing_problems(network, cell.recipe)
+    if images.dataset in data.DATASETS:
+        yield from _judging_problems(images.dataset, cell.recipe)
 
 
 @lru_cache(maxsize=4096)
@@ -29,19 +40,56 @@ def _image_problems(images: Images) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=4096)
-def _network_problems(network: Network, start: Weights, size: int, frozen: int) -> tuple[str, ...]:
+def _network_problems(network: Network, start: Weights, size: int, pixels: str) -> tuple[str, ...]:
     trouble = models.problem(network, size)
     if trouble:
         return (trouble,)
-    kept = network.depth or models.MODELS[network.model].blocks[network.grain]
-    counted = (("blocks", start.blocks), ("frozen", frozen))
-    found = [
-        f"{axis}={value} is impossible: only {kept} {network.grain}s of '{network.model}' are kept"
-        for axis, value in counted
-        if value is not None and value > kept
-    ]
-    unfit = weights.problem(start, network.model)
+    kept = _kept(network)
+    found = []
+    if start.blocks is not None and start.blocks > kept:
+        found.append(_beyond("blocks", start.blocks, kept, network))
+    unfit = weights.problem(start, network.model, slim=network.slim, input=network.input, pixels=pixels)
     return (*found, unfit) if unfit else tuple(found)
+
+
+@lru_cache(maxsize=4096)
+def _freezing_problems(network: Network, recipe: Recipe) -> tuple[str, ...]:
+    kept, frozen = _kept(network), recipe.frozen
+    if frozen > kept:
+        return (_beyond("frozen", frozen, kept, network),)
+    if frozen < kept:
+        return ()
+    if not recipe.head_epochs:
+        return ()
+    alone = f"frozen={frozen}, all {network.grain}s of '{network.model}'"
+    return (
+        f"head_epochs={recipe.head_epochs} with {alone}: the head is trained alone as it is; leave one of them out",
+    )
+
+
+@lru_cache(maxsize=4096)
+def _judging_problems(dataset: str, recipe: Recipe) -> tuple[str, ...]:
+    classes = data.DATASETS[dataset].classes
+    task = data.task_of(classes) if classes else None  # what a folder holds is known when it is read
+    found = []
+    for axis in ("monitor", "head_monitor"):
+        name = getattr(recipe, axis)
+        if name in METRICS and task and task not in METRICS[name].tasks:
+            found.append(f"{axis} '{name}' is not defined for '{dataset}', a {task} task")
+        elif name not in METRICS and name not in MONITORS:
+            found.append(f"{axis} '{name}' is unknown; {nearest(name, [*MONITORS, *METRICS])}")
+    given = recipe.class_weights
+    if classes and isinstance(given, tuple) and len(given) != len(classes):
+        found.append(f"class_weights={given} are {len(given)} numbers for the {len(classes)} classes of '{dataset}'")
+    return tuple(found)
+
+
+def _kept(network: Network) -> int:
+    return network.depth or models.MODELS[network.model].blocks[network.grain]
+
+
+def _beyond(axis: str, value: int, kept: int, network: Network) -> str:
+    return f"{axis}={value} is impossible: only {kept} {network.grain}s of '{network.model}' are kept"
 
 
 def check_sources(sweeps: Sequence[Sweep], site: Site) -> None:
@@ -64,8 +112,14 @@ def _source_problems(cell: Cell, source: Cell) -> Iterator[str]:
     own, other = cell.network, source.network
     if own.model != other.model:
         yield f"a cell with model '{own.model}' cannot start from cell {source.key}, whose model is '{other.model}'"
-    elif other.depth is not None and (own.depth is None or own.grain != other.grain or own.depth > other.depth):
+        return
+    info = models.MODELS[own.model]
+    if info.layers(own.depth, own.grain) > info.layers(other.depth, other.grain):
         yield (
             f"a cell of depth {own.depth} cannot start from cell {source.key}, "
             f"which was cut at {other.depth} {other.grain}s"
         )
+    for axis in ("width", "slim", "slim_factor"):
+        then, now = getattr(other, axis), getattr(own, axis)
+        if then != now and then != NEUTRAL[axis]:
+            yield f"a cell with {axis}={now} cannot start from cell {source.key}, whose {axis} is {then}"

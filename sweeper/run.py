@@ -1,4 +1,4 @@
-"""`python -m sweeper.run FILE [--plan]`: checks a study, says what is left of it, and does that.
+"""`python -m sweeper.run FILE [--small] [--plan]`: checks a study, says what is left of it, and does that.
 
 Running the same file again is the resume. Exit codes: 0 done, 1 error, 2 a mistake in the command or the study file,
 3 finished with failed cells, 130 interrupted.
@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from sweeper import data, ledger, store
+from sweeper import data, ledger, stages, store
 from sweeper.cell import Cell
 from sweeper.grid import StudyError, Sweep, check, load
 from sweeper.live import shown
@@ -28,6 +28,7 @@ from sweeper.work import MANIFEST, take_over
 
 if TYPE_CHECKING:
     from sweeper.job import Failure, Spent
+    from sweeper.outcome import Devices
     from sweeper.recording import Recorder
 
 _CONSOLE = Console(markup=False, highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one study file and returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m sweeper.run", description="Runs a study file.")
     parser.add_argument("file", help="a search space, such as search_spaces/quickstart.py")
+    parser.add_argument("--small", action="store_true", help="the study's small form, which any machine can run")
     parser.add_argument("--plan", action="store_true", help="say what is left to do, and do nothing")
     parser.add_argument(
         "--again",
@@ -46,52 +48,72 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="also run cells that failed by their own fault, or finished cells whose images have changed since",
     )
     options = parser.parse_args(arguments)
+    command = f"python -m sweeper.run {options.file}{' --small' if options.small else ''}"
     site = Site.from_environment()
     try:
-        sweeps = load(options.file)
+        sweeps = load(options.file, small=options.small)
         check(sweeps, problems)
         check_sources(sweeps, site)
-        plans = [plan(sweep, site, options.again) for sweep in sweeps]
+        plans = stages.plans(sweeps, site, options.again)
         _say(plans)
         if options.plan:
             return 0
-        return _run(plans, site, options.file, options.again)
+        return _run(sweeps, plans, site, command, options.again)
     except StudyError as mistakes:
         print(f"{options.file}:\n{mistakes}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(
-            f"\nInterrupted. What is finished is kept; go on with: python -m sweeper.run {options.file}",
-            file=sys.stderr,
-        )
+        print(f"\nInterrupted. What is finished is kept; go on with: {command}", file=sys.stderr)
         return 130
     except (OSError, ValueError, LookupError, RuntimeError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
 
 
-def _run(plans: Sequence[Plan], site: Site, file: str, again: Collection[str]) -> int:
+def _run(sweeps: Sequence[Sweep], plans: Sequence[Plan], site: Site, command: str, again: Collection[str]) -> int:
     failures: list[Failure] = []
-    needed = [each.sweep for each in plans if each.left or each.probes or _unrecorded(each.sweep, site)]
+    needed = [each.sweep for each in plans if _is_left(each, site)]
     if needed:
-        _prepare([cell for sweep in needed for cell in sweep.cells], site)
+        _prepare(needed, site)
         from sweeper import cluster  # Ray takes seconds to import: not for a plan, nor for a study that is done
 
-        for sweep in needed:
-            store.initialise(site, sweep.name)
         _CONSOLE.print(f"Ray dashboard: {cluster.connect()}")
         try:
-            for sweep in needed:
-                failures += _run_sweep(sweep, site, again, {failure.cell.key for failure in failures})
+            for now in _in_order(sweeps, plans, site, again):
+                if _is_left(now, site):
+                    failures += _run_sweep(now.sweep, site, again, {failure.cell.key for failure in failures})
         finally:
             cluster.disconnect()
-    for each in plans:
-        _report(each.sweep, site)
+    ended = stages.plans(sweeps, site)
+    for each in ended:
+        if not each.waits:
+            _report(each.sweep, site)
     _CONSOLE.print(f"MLflow:        mlflow ui --backend-store-uri {site.tracking}")
     known = {failure.cell.key for failure in failures}
-    left = [cell for each in plans for cell in plan(each.sweep, site).failed if cell.key not in known]
-    _say_failures(failures, left, file)
-    return 3 if failures or left else 0
+    left = [cell for each in ended for cell in each.failed if cell.key not in known]
+    waiting = [each for each in ended if each.waits]
+    _say_failures(failures, left, waiting, command)
+    return 3 if failures or left or waiting else 0
+
+
+def _in_order(sweeps: Sequence[Sweep], plans: Sequence[Plan], site: Site, again: Collection[str]) -> Iterator[Plan]:
+    """The plan of each sweep; one that waits is planned once more when those before it have run."""
+    for number, planned in enumerate(plans):
+        if not planned.waits:
+            yield planned
+            continue
+        now = stages.plans(sweeps, site, again)[number]
+        if not now.waits:
+            _say([now])
+            _prepare([now.sweep], site)
+            yield now
+
+
+def _is_left(planned: Plan, site: Site) -> bool:
+    """Whether anything is left to do of a sweep whose cells are known."""
+    if planned.waits:
+        return False
+    return bool(planned.left or planned.probes or _unrecorded(planned.sweep, site))
 
 
 def _run_sweep(sweep: Sweep, site: Site, again: Collection[str], lost: set[str]) -> "list[Failure]":
@@ -104,7 +126,7 @@ def _run_sweep(sweep: Sweep, site: Site, again: Collection[str], lost: set[str])
     from sweeper.lease import acquire
     from sweeper.recording import Recorder
 
-    devices = cluster.devices_of(sweep)
+    devices = cluster.devices_of(sweep, site)
     with acquire(site.study(sweep.name), say=_CONSOLE.print) as lease:
         work = take_over(site.study(sweep.name), lease.token)
         store.patiently(lambda: store.drop_unfinished(site, sweep.name), site)
@@ -114,7 +136,7 @@ def _run_sweep(sweep: Sweep, site: Site, again: Collection[str], lost: set[str])
             _refuse_stale(now, again)
             for cell in set(now.left) & set(now.stale):
                 store.patiently(partial(store.forget, site, now.records.finished[cell.key].run_id), site)
-            failures = _train(now, site, again, lost, recorder, lease.check, work) if now.left else []
+            failures = _train(now, site, again, lost, recorder, lease.check, work, devices) if now.left else []
         done = ledger.read(site, sweep.name).finished
         if sweep.register:
             for cell in sweep.cells:
@@ -135,6 +157,7 @@ def _train(
     recorder: "Recorder",
     check_lease: Callable[[], None],
     work: Path,
+    devices: "Devices",
 ) -> "list[Failure]":
     """Finds the rates of a sweep's cells and trains them; those that failed come back."""
     from sweeper import cluster, tuning
@@ -143,7 +166,6 @@ def _train(
     from sweeper.rates import Searches
 
     sweep = now.sweep
-    devices = cluster.devices_of(sweep)
     slots = cluster.slots_of(devices)
     titles = {f"{sweep.name}: rate trials": now.trials, f"{sweep.name}: cells": len(now.left)}
     began = time.monotonic()
@@ -192,11 +214,12 @@ def _refuse_stale(now: Plan, again: Collection[str]) -> None:
         )
 
 
-def _prepare(cells: Sequence[Cell], site: Site) -> None:
+def _prepare(sweeps: Sequence[Sweep], site: Site) -> None:
     """Decodes every data set once and makes every split, so that bad data is known before anything is trained."""
     from sweeper.data.cache import cached
     from sweeper.data.folds import split
 
+    cells = [cell for sweep in sweeps for cell in sweep.cells]
     distinct = dict.fromkeys((cell.images.dataset, cell.images.size) for cell in cells)
     for name, size in distinct:
         images = cached(data.DATASETS[name], size, site)
@@ -204,6 +227,8 @@ def _prepare(cells: Sequence[Cell], site: Site) -> None:
         cuts = {(c.images.fold, c.images.fraction) for c in cells if (c.images.dataset, c.images.size) == (name, size)}
         for fold, fraction in sorted(cuts):
             split(images.index, fold=fold, fraction=fraction, name=name)
+    for sweep in sweeps:
+        store.initialise(site, sweep.name)
 
 
 def _report(sweep: Sweep, site: Site) -> None:
@@ -221,22 +246,21 @@ def _report(sweep: Sweep, site: Site) -> None:
 def _say(plans: Sequence[Plan]) -> None:
     _CONSOLE.print(as_table(plans))
     for each in plans:
-        for change in each.changes:
-            _CONSOLE.print(f"{each.sweep.name}: {change}")
+        for sentence in (*each.changes, *filter(None, [each.waits])):
+            _CONSOLE.print(f"{each.sweep.name}: {sentence}")
 
 
-def _say_failures(failures: "Sequence[Failure]", left: Sequence[Cell], file: str) -> None:
+def _say_failures(failures: "Sequence[Failure]", left: Sequence[Cell], waiting: Sequence[Plan], command: str) -> None:
     if failures:
         print(f"\n{len(failures)} cells failed:", file=sys.stderr)
     for failure in failures:
         print(f"  {failure.cell.title()}: {failure.error.strip().splitlines()[-1]}", file=sys.stderr)
     if left:
         print(f"\n{len(left)} cells failed before and were not run again.", file=sys.stderr)
+    for each in waiting:
+        print(f"\n{each.sweep.name} was not run: {each.waits}.", file=sys.stderr)
     if failures or left:
-        print(
-            f"Tracebacks stand in MLflow. To try them again: python -m sweeper.run {file} --again failed",
-            file=sys.stderr,
-        )
+        print(f"Tracebacks stand in MLflow. To try them again: {command} --again failed", file=sys.stderr)
 
 
 def _tags() -> dict[str, str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sweeper import Cell, LrSearch, Sweep, grid
+from sweeper import Cell, Gabor, LrSearch, Sweep, grid
 from sweeper.grid import StudyError, check, load, source_key
 
 CELL = grid(dataset="digits", model="cbr_mini")[0]
@@ -77,7 +77,7 @@ def test_all_mistakes_come_in_one_message_with_their_counts() -> None:
         ("optimizer", "adm"),
         ("warmup", -1),
         ("patience", 0),
-        ("amp", "fp16"),
+        ("amp", "fp8"),
         ("seed", -1),
         ("dataset", ""),
     ],
@@ -88,7 +88,7 @@ def test_a_value_out_of_range_is_named(axis: str, value: object) -> None:
 
 def test_a_share_axis_that_does_not_exist_is_named() -> None:
     cell = CELL.replace(lr=LrSearch(low=1e-4, high=1e-2, share=("sead",)))
-    assert "shares the axis 'sead', which is unknown; did you mean seed?" in checked(cell)
+    assert "shares the axis 'sead', which is unknown; did you mean seed or head?" in checked(cell)
 
 
 def test_a_warm_up_that_takes_the_whole_training_is_refused() -> None:
@@ -120,6 +120,23 @@ def test_a_file_that_declares_no_sweep_is_refused(tmp_path: Path, text: str, sai
         load(tmp_path / "study.py")
 
 
+def test_the_small_form_of_a_study_is_read_only_when_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "study.py").write_text(
+        "from sweeper import *\ncells = grid(dataset='a', model='m')\n"
+        "sweep = Sweep(name='full', cells=cells)\nsmall = [Sweep(name='less', cells=cells)]\n"
+    )
+    names = [load(tmp_path / "study.py", small=small)[0].name for small in (False, True)]
+    assert names == ["full", "less"]
+
+
+def test_a_file_without_a_small_form_is_refused_when_one_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "study.py").write_text(
+        "from sweeper import *\nsweep = Sweep(name='s', cells=grid(dataset='a', model='m'))"
+    )
+    with pytest.raises(StudyError, match="has no small form"):
+        load(tmp_path / "study.py", small=True)
+
+
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(StudyError, match=r"no study file 'nowhere.py'"):
         load("nowhere.py")
@@ -129,3 +146,66 @@ def test_two_sweeps_of_one_name_are_refused() -> None:
     sweep = Sweep(name="s", cells=(CELL,))
     with pytest.raises(StudyError, match="two sweeps"):
         check([sweep, sweep], lambda cell: ())
+
+
+def mistakes(*sweeps: Sweep) -> str:
+    with pytest.raises(StudyError) as error:
+        check(sweeps, lambda cell: ())
+    return str(error.value)
+
+
+def nothing(rows: object) -> list[Cell]:
+    return []
+
+
+def test_a_sweep_that_chooses_its_cells_needs_none() -> None:
+    first = Sweep(name="first", cells=(CELL,))
+    check([first, Sweep(name="second", after=first, choose=nothing)], lambda cell: ())
+
+
+def test_a_sweep_has_cells_or_chooses_them() -> None:
+    first = Sweep(name="first", cells=(CELL,))
+    assert "it has cells and chooses cells" in mistakes(
+        first, Sweep(name="s", cells=(CELL,), after=first, choose=nothing)
+    )
+    assert "it has no cells" in mistakes(Sweep(name="s"))
+
+
+@pytest.mark.parametrize("which", ["after", "choose"])
+def test_a_choice_needs_rows_and_rows_a_choice(which: str) -> None:
+    first = Sweep(name="first", cells=(CELL,))
+    given = {"after": first, "choose": nothing}[which]
+    assert "choose and after go together" in mistakes(first, Sweep(name="s", cells=(CELL,), **{which: given}))
+
+
+def test_the_sweep_to_choose_from_stands_earlier_in_the_file() -> None:
+    first = Sweep(name="first", cells=(CELL,))
+    second = Sweep(name="second", after=first, choose=nothing)
+    assert "sweep 'second': it comes after 'first', which must stand before it" in mistakes(second, first)
+    assert "sweep 'second': it comes after 'first', which must stand before it" in mistakes(second)
+
+
+@pytest.mark.parametrize(
+    ("axes", "said"),
+    [
+        (dict(schedule="cosine", lr=1e-4, lr_end=1e-3), "lr_end=0.001 lies above 0.0001, the lowest peak"),
+        (dict(schedule="onecycle", lr=LrSearch(low=1e-5, high=1), lr_end=1e-4), "lr_end=0.0001 lies above 1e-05"),
+        (dict(schedule="cosine", lr=1e-2, lr_end=5e-3, batch_size=64, scale_lr=True), "lies above 0.0025"),
+        (dict(lr=1e-6, lr_floor=1e-5), "lr_floor=1e-05 lies above 1e-06, the lowest peak: training would end at once"),
+        (dict(warmup=1, warmup_steps=5), "are one warm-up: give one"),
+        (dict(schedule="multistep"), "'multistep', and it alone, needs some"),
+        (dict(milestones=(3,)), "'multistep', and it alone, needs some"),
+        (dict(loss="focal", class_weights="balanced"), "loss 'focal' takes no class_weights"),
+        (dict(class_weights=()), "class_weights is ()"),
+        (dict(gabor=Gabor(wavelengths=(0.0,))), "Gabor has wavelengths=(0.0,)"),
+        (dict(gabor=Gabor(colours=("green",))), "Gabor has colours=('green',)"),
+    ],
+)
+def test_values_that_exclude_one_another_are_named(axes: dict, said: str) -> None:
+    assert said in checked(CELL.replace(**axes))
+
+
+def test_a_tuple_of_numbers_is_one_value_where_an_axis_takes_several() -> None:
+    cells = grid(dataset="a", model="m", class_weights=[(1, 2), "balanced"], milestones=(3, 5), schedule="multistep")
+    assert [cell.recipe.class_weights for cell in cells] == [(1.0, 2.0), "balanced"]
+    assert {cell.recipe.milestones for cell in cells} == {(3, 5)}

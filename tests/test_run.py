@@ -43,6 +43,18 @@ sweep = Sweep(name="broken", cells=good + nan + search + heir)
 """
 
 
+STAGES = """
+from sweeper import Sweep, best_rows, grid
+common = dict(dataset="digits_0_4", model="cbr_mini", fold=1, size=8, fraction=0.2, epochs=2)
+blocks = Sweep(name="blocks", cells=grid(depth=[1, 2], seed=range(2), lr=3e-3, **common))
+def fractions(rows):
+    (best,) = best_rows(rows, by=["dataset"], score="best_val_accuracy")
+    return grid(depth=best["depth"], lr=best["lr_found"] / 10, **common)
+sweeps = [blocks, Sweep(name="after", after=blocks, choose=fractions)]
+"""
+FAILING = STAGES.replace("lr=3e-3", "lr=1e30, optimizer='sgd'")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Place:
     """A folder with a study file and a site of its own."""
@@ -185,6 +197,32 @@ def test_failed_cells_are_named_and_the_others_go_on(tmp_path: Path) -> None:
     assert re.search(r"its source, cell [0-9a-f]{16}, failed", err)
 
 
+@pytest.mark.ray
+def test_a_second_stage_runs_on_what_the_first_one_chose(tmp_path: Path) -> None:
+    here = place(tmp_path, STAGES)
+    code, out, err = here.run()
+    assert code == 0, out + err
+    first, second = frames.runs("blocks", here.site), frames.runs("after", here.site)
+    best = first.groupby("depth")["best_val_accuracy"].mean().idxmax()
+    assert second["depth"].tolist() == [best]
+    assert second["lr_found"].tolist() == [3e-3 / 10]
+    code, again, err = here.run()
+    assert code == 0, err
+    assert "Ray dashboard" not in again
+
+
+@pytest.mark.ray
+def test_a_second_stage_does_not_start_after_a_first_one_that_failed(tmp_path: Path) -> None:
+    here = place(tmp_path, FAILING)
+    code, out, err = here.run()
+    assert code == 3, out + err
+    assert "after was not run: its cells are chosen when all of 'blocks' are finished: 4 of 4 are missing." in err
+    code, out, err = here.run()
+    assert code == 3, out + err
+    assert "Ray dashboard" not in out
+    assert "after was not run" in err
+
+
 def use(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in environment(site).items():
         monkeypatch.setenv(name, value)
@@ -208,7 +246,7 @@ def write_images(folder: Path, **counts: int) -> Path:
 @pytest.mark.parametrize(
     ("axes", "said"),
     [
-        ({"dataset": "busy"}, "dataset 'busy' is unknown; did you mean busi?"),
+        ({"dataset": "busy"}, "dataset 'busy' is unknown; did you mean busi"),
         ({"model": "resnet81"}, "model 'resnet81' is unknown; did you mean resnet18"),
         ({"model": "resnet18", "depth": 9}, "depth 9 of 'resnet18' is impossible"),
         ({"depth": 2, "frozen": 3}, "frozen=3 is impossible: only 2 blocks of 'cbr_mini' are kept"),
@@ -217,6 +255,14 @@ def write_images(folder: Path, **counts: int) -> Path:
         ({"source": "imagenet"}, "source 'imagenet' has no weights for 'cbr_mini'"),
         ({"augment": "flop"}, "augment 'flop' is unknown; did you mean flip"),
         ({"modle": "x"}, "axis 'modle' is unknown; did you mean model?"),
+        ({"pixels": "cafe"}, "pixels 'cafe' is unknown; did you mean caffe"),
+        ({"monitor": "aurok"}, "monitor 'aurok' is unknown; did you mean auroc"),
+        ({"head_monitor": "acuracy"}, "head_monitor 'acuracy' is unknown; did you mean accuracy"),
+        ({"frozen": 4, "head_epochs": 2}, "head_epochs=2 with frozen=4, all blocks of 'cbr_mini'"),
+        ({"dataset": "busi", "class_weights": ((1.0, 2.0, 3.0),)}, "are 3 numbers for the 2 classes of 'busi'"),
+        ({"slim": 2, "model": "alexnet", "size": 224}, "only ResNets and DenseNets have slim variants"),
+        ({"slim": 1, "model": "resnet18", "source": "imagenet", "blocks": 2}, "blocks=2 with slim=1"),
+        ({"width": 8, "model": "resnet18"}, "width 8 of 'resnet18' is impossible"),
     ],
 )
 def test_a_mistake_in_the_file_is_answered_before_anything_runs(
@@ -236,6 +282,21 @@ def test_a_source_cell_that_never_ran_is_one_sentence(
     said = capsys.readouterr().err
     assert "LookupError: cell 0123456789abcdef has no finished run" in said
     assert "Traceback" not in said
+
+
+def test_a_source_cell_serves_the_same_depth_at_another_grain(
+    tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    use(site, monkeypatch)
+    (tmp_path / "study.py").write_text(
+        "from sweeper import *\ncommon = dict(dataset='digits', model='resnet18', fold=1, size=8)\n"
+        "source = grid(depth=2, **common)\n"
+        "sweep = Sweep(name='s', cells=source + grid(source=source[0], depth=DEPTH, grain='layer', **common))\n"
+    )
+    text = (tmp_path / "study.py").read_text()
+    for depth, code in ((5, 0), (6, 2)):  # the stem, and two residual blocks in each of two stages
+        (tmp_path / "study.py").write_text(text.replace("DEPTH", str(depth)))
+        assert main([str(tmp_path / "study.py"), "--plan"]) == code, capsys.readouterr().err
 
 
 def test_a_source_cell_must_have_the_same_model_and_be_deep_enough(
@@ -258,7 +319,7 @@ def test_a_source_cell_must_have_the_same_model_and_be_deep_enough(
     ("counts", "fold", "said"),
     [
         ({}, 1, "data set 'folder:set' was not found"),
-        ({"a": 10, "b": 3}, 1, "class 'b' has no image in"),
+        ({"a": 10, "b": 3}, 1, "val has images of class 'a' alone"),
         ({"a": 10, "b": 10}, 0, "use fold=1..5"),
     ],
 )
@@ -299,11 +360,3 @@ def test_a_plan_of_twenty_thousand_cells_imports_no_torch_and_leaves_nothing_beh
     assert found.stdout.splitlines()[-1] == "0 []", found
     assert "20000" in found.stdout
     assert not site.storage.exists()
-
-
-@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "search_spaces").glob("*.py")))
-def test_every_search_space_can_be_planned(
-    name: str, site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    use(site, monkeypatch)
-    assert main([str(ROOT / "search_spaces" / name), "--plan"]) == 0, capsys.readouterr().err

@@ -1,0 +1,91 @@
+"""What transfer does to convergence and to small models: Raghu et al. 2019, Transfusion.
+
+Question: do ImageNet weights help medical images at all, in large and in small networks, on all and on few images, and
+which part of them does it? ResNet-50, Inception-v3 and the CBR family from random weights and, where there are any,
+from ImageNet's (Tables 1 to 3); statistics alone (Mean Var), the first n stages (weight transfusion), a slim top, and
+Gabor filters in the first layer (learning curves, steps to an AUC of 0.91, CCA bars, filter plots).
+
+    uv run python -m sweeper.run search_spaces/transfusion.py --plan
+    uv run python -m sweeper.run search_spaces/transfusion.py --small
+
+Recipe: the sources are silent about training. Chosen here: AdamW with weight decay 1e-4, a searched rate, at most 50
+epochs with a cosine, patience 10, five seeds; weight transfusion after each of ResNet-50's stages and its stem; the
+bank of Gabor filters is `Gabor()` (the paper's own is in no stored text); `cbr_tiny` also with the start width 32 that
+the paper's parameter count fits. ImageNet weights of the CBR family are not published.
+
+The study's targets are a private set of fundus photographs (587 px) and chexpert; TARGETS has two others in their
+place. 240 cells a target.
+"""
+
+from typing import Any
+
+from sweeper import L2, Cell, Cka, Gabor, Knn, LrSearch, Sweep, grid
+
+TARGETS = ["chest_xray", "busi"]
+LARGE = ["resnet50.tv_in1k", "inception_v3.tv_in1k"]
+CBRS = ["cbr_larget", "cbr_largew", "cbr_small", "cbr_tiny"]
+
+
+def initialisations(model: str, source: Any, stages: int, **common: Any) -> list[Cell]:
+    """Every start of one ResNet with so many stages."""
+    own = dict(model=model, **common)
+    return [
+        *grid(source="random", **own),
+        *grid(source=source, **own),
+        *grid(source=source, blocks=0, rest="stats", **own),  # Mean Var
+        *grid(source=source, blocks=1, grain="layer", **own),  # weight transfusion: the stem,
+        *grid(source=source, blocks=range(1, stages), **own),  # then stage by stage
+        *grid(source=source, slim=2, **own),  # slim: half as wide and random above the second stage
+        *grid(source="random", gabor=Gabor(), **own),
+    ]
+
+
+def cells(targets: list[str], *, fractions: list[float], **common: Any) -> list[Cell]:
+    """The whole study on these targets."""
+    own = dict(dataset=targets, **common)
+    found = initialisations(LARGE[0], "imagenet", stages=4, **own)
+    found += grid(model=LARGE, source=["random", "imagenet"], fraction=[1.0, *fractions], **own)
+    found += grid(model=LARGE[1], source="imagenet", blocks=0, rest="stats", **own)
+    found += grid(model=CBRS, fraction=[1.0, *fractions], **own)
+    found += grid(model=CBRS, gabor=Gabor(), **own)
+    return found + grid(model="cbr_tiny", width=32, fraction=[1.0, *fractions], **own)
+
+
+PROBES = [Cka(against="start"), Knn(k=200), L2(against="start")]
+sweep = Sweep(
+    name="transfusion",
+    cells=cells(
+        TARGETS,
+        fractions=[0.02, 0.1, 0.3],
+        fold=1,
+        seed=range(5),
+        size=224,
+        augment="flip_shift",
+        lr=LrSearch(low=1e-5, high=1e-2, trials=12),
+        epochs=50,
+        patience=10,
+        optimizer="adamw",
+        weight_decay=1e-4,
+        schedule="cosine",
+        warmup=1,
+    ),
+    probes=PROBES,
+)
+
+# A small ResNet that has seen flowers, and a CBR net, on thumbnails of breast ultrasound.
+tiny = dict(size=32, batch_size=32, schedule="cosine")
+flowers = grid(dataset="flower_photos", model="resnet10t", fold=1, fraction=0.3, lr=2e-3, epochs=4, **tiny)
+target = dict(
+    dataset="breastmnist", seed=[0, 1], lr=LrSearch(low=1e-4, high=1e-2, trials=2, epochs=1), epochs=3, **tiny
+)
+small = [
+    Sweep(name="transfusion_small_source", cells=flowers),
+    Sweep(
+        name="transfusion_small",
+        cells=[
+            *initialisations("resnet10t", flowers[0], stages=4, **target),
+            *grid(model="cbr_mini", width=[8, 16], gabor=[None, Gabor()], fraction=[0.3, 1.0], **target),
+        ],
+        probes=PROBES,
+    ),
+]

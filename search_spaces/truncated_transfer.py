@@ -1,0 +1,143 @@
+"""Where to cut: Peng et al. 2023, Rethinking Transfer Learning for Medical Image Classification, and its form of 2021.
+
+Question: which part of a pretrained network is worth having? Full transfer against truncated (TTL), slimmed (TF) and
+layer-wise fine-tuned (LWFT) networks: first at the ends of ResNet-50's stages, then at the layers around the best of
+these on validation (the main table, rows -1 and -2). All seventeen cuts with a pooled and with a flattened head feed
+the pooling figure; `more` holds the other networks, the two sensitivity maps, the fixed features (FAT) and the shares
+of training images of the 2021 form.
+
+    uv run python -m sweeper.run search_spaces/truncated_transfer.py --plan
+    uv run python -m sweeper.run search_spaces/truncated_transfer.py --small
+
+Recipe: the authors' scripts: Adam at 1e-4, batch 256, cross-entropy weighted by inverse class frequency, the rate
+halved when the validation loss has not fallen for 5 epochs, until it is below 1e-6 or 200 epochs are over; heads start
+from a Kaiming normal; LWFT's backbone learns at a tenth of the rate and its frozen batch-norm statistics still move.
+
+Chosen here: the loss that selects is that of the logits (theirs, of probabilities taken as logits, is
+monitor="double_softmax_loss"); both rates of LWFT are used (theirs collapse into one under data parallelism); the
+second stage is chosen by the validation AUPRC (theirs shows no rule); their splits 1 to 3 are folds; flips and shifts
+stand in for random crops and flips. CLIP's ResNet-50 and BiT run too, by timm's names `resnet50_clip.openai` and
+`resnetv2_50x1_bit.goog_in21k`, and are left out here because asking timm for their stages takes longer than a plan may.
+
+The study's targets are bimcv, ham10000 and chexpert; TARGETS has two others in their place. Per target 36 cells of the
+first stage, then up to 72 around the best, 102 for pooling and 255 of `more`.
+"""
+
+from typing import Any
+
+from sweeper import L2, Cell, Cka, Sweep, best_rows, grid
+
+TARGETS = ["busi", "chest_xray"]
+ENDS = [4, 8, 14, 17]
+"""Layers of ResNet-50 up to the end of each stage, the stem counted."""
+LWFT = dict(backbone_decay=10.0, frozen_norms="learn")
+"""What layer-wise fine-tuning adds; its first point freezes the stem alone, its last is a linear probe."""
+METHODS = {"depth": dict(), "slim": dict(), "frozen": LWFT}
+"""Axis that tells where a method cuts -> what else the method needs: TTL, TF and LWFT."""
+
+
+def ends(points: list[int], **common: Any) -> list[Cell]:
+    """TTL (the last point is full transfer), TF and LWFT at the ends of the stages."""
+    at = {"depth": points, "slim": points[:-1], "frozen": [1, *points]}
+    return [cell for axis, own in METHODS.items() for cell in grid(**{axis: at[axis]}, **own, **common)]
+
+
+def around_best(rows: list[dict[str, Any]], layers: int, **common: Any) -> list[Cell]:
+    """For each target and method, the layers between the neighbours of its best point on validation."""
+    found = []
+    for axis, own in METHODS.items():
+        mine = [row for row in rows if row[axis]]  # a method's rows alone have its axis
+        tried = sorted({row[axis] for row in mine})
+        for best in best_rows(mine, by=["dataset"], score="best_val_auprc"):
+            place = tried.index(best[axis])
+            low, high = [0, *tried][place], [*tried, layers][place + 1]
+            points = [point for point in range(low + 1, high) if point not in tried]
+            found += grid(dataset=best["dataset"], **{axis: points}, **own, **common)
+    return found
+
+
+RECIPE = dict(
+    fold=[1, 2, 3],
+    size=224,
+    augment="flip_shift",
+    lr=1e-4,
+    batch_size=256,
+    epochs=200,
+    schedule="plateau",
+    factor=0.5,
+    plateau=5,
+    lr_floor=1e-6,
+    monitor="loss",
+    class_weights="balanced",
+    head_start="kaiming",
+)
+RESNET = dict(model="resnet50.tv_in1k", source="imagenet", grain="layer", **RECIPE)
+PROBES = [Cka(against="start"), L2(against="start")]
+blocks = Sweep(name="truncated_transfer", cells=ends(ENDS, dataset=TARGETS, **RESNET), probes=PROBES)
+layers = Sweep(
+    name="truncated_transfer_layers",
+    after=blocks,
+    choose=lambda rows: around_best(rows, ENDS[-1], **RESNET),
+    probes=PROBES,
+)
+pooling = Sweep(
+    name="truncated_transfer_pooling",
+    cells=grid(depth=range(1, 18), head=["pool", "flatten"], dataset=TARGETS, **RESNET),
+)
+others = dict(dataset=TARGETS, **RECIPE)
+more = Sweep(
+    name="truncated_transfer_more",
+    cells=[
+        *grid(
+            model=["densenet121.tv_in1k", "densenet201.tv_in1k"],
+            source="imagenet",
+            depth=range(1, 5),
+            head="flatten",
+            **others,
+        ),
+        *grid(model="densenet201.tv_in1k", source="imagenet", slim=[1, 2, 3], **others),
+        *grid(model="alexnet", source="imagenet", depth=range(1, 8), **others),
+        *grid(model="efficientnet_b0.ra_in1k", source="imagenet", depth=range(1, 8), **others),
+        # sensitivity: where fine-tuning starts by how much slower the backbone is; where slimming starts by how slim
+        *grid(
+            frozen=[1, *ENDS[:-1]],
+            frozen_norms="learn",
+            backbone_decay=[1, 2, 5, 10, 100],
+            dataset=TARGETS,
+            **RESNET,
+        ),
+        *grid(slim=ENDS[:-1], slim_factor=[2, 3, 4, 8], dataset=TARGETS, **RESNET),
+        # fixed features: the cut backbone is not trained
+        *(cell for end in ENDS for cell in grid(depth=end, frozen=end, dataset=TARGETS, **RESNET)),
+        # 2021: from ImageNet or at random on few images
+        *grid(
+            model=["densenet121.tv_in1k", "resnet50.tv_in1k"],
+            source=["imagenet", "random"],
+            fraction=[1.0, 0.1, 0.05],
+            **others,
+        ),
+        *grid(model=["cbr_larget", "cbr_largew", "cbr_small", "cbr_tiny"], fraction=[1.0, 0.1, 0.05], **others),
+    ],
+)
+sweeps = [blocks, layers, pooling, more]
+
+# A small ResNet that has seen flowers, cut for CT, MRI and X-ray thumbnails.
+tiny = dict(model="resnet18", size=32)
+flowers = grid(dataset="flower_photos", fold=1, fraction=0.3, lr=2e-3, epochs=3, **tiny)
+short = RECIPE | tiny | dict(fold=[1, 2], fraction=0.05, augment="flip", lr=1e-3, batch_size=64, epochs=2)
+own = dict(source=flowers[0], grain="layer", **short)
+small_blocks = Sweep(
+    name="truncated_transfer_small",
+    cells=ends([3, 5, 7, 9], dataset="medical_mnist_64", **own),
+    probes=PROBES,
+)
+small = [
+    Sweep(name="truncated_transfer_small_source", cells=flowers),
+    small_blocks,
+    Sweep(
+        name="truncated_transfer_small_layers",
+        after=small_blocks,
+        choose=lambda rows: around_best(rows, 9, **own),
+        probes=PROBES,
+    ),
+]

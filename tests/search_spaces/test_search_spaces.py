@@ -1,0 +1,133 @@
+"""Every search space can be planned at once, and its small form is a study that runs."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import make_site
+
+from analysis import frames
+from sweeper.cell import Cell
+from sweeper.grid import load
+from sweeper.site import Site
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted(path.name for path in (ROOT / "search_spaces").glob("*.py"))
+STUDIES = ["feature_reuse.py", "hidden_representations.py", "transfusion.py", "truncated_transfer.py"]
+PLAN = """
+import sys
+from sweeper.run import main
+code = main([*sys.argv[1:], "--plan"])
+print(code, sorted({"torch", "ray", "mlflow", "timm", "optuna", "sklearn", "pandas"} & set(sys.modules)))
+"""
+
+
+def start(*arguments: str, site: Site) -> subprocess.CompletedProcess[str]:
+    places = {
+        "SWEEPER_DATA": str(site.data),
+        "SWEEPER_CACHE": str(site.cache),
+        "SWEEPER_STORAGE": str(site.storage),
+        "MLFLOW_TRACKING_URI": site.tracking,
+    }
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=ROOT, env=os.environ | places, capture_output=True, text=True)
+
+
+def cells(name: str, sweep: int = 0) -> list[Cell]:
+    return list(load(ROOT / "search_spaces" / name)[sweep].cells)
+
+
+def count(name: str, sweep: int = 0, **axes: Any) -> int:
+    """How many cells of a study have these values."""
+    return sum(all(cell.row()[axis] == value for axis, value in axes.items()) for cell in cells(name, sweep))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_search_space_is_planned_without_what_takes_seconds_to_import(name: str, site: Site) -> None:
+    found = start("-c", PLAN, f"search_spaces/{name}", site=site)
+    assert found.stdout.splitlines()[-1] == "0 []", found.stdout + found.stderr
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_s_small_form_is_planned_likewise(name: str, site: Site) -> None:
+    found = start("-c", PLAN, f"search_spaces/{name}", "--small", site=site)
+    assert found.stdout.splitlines()[-1] == "0 []", found.stdout + found.stderr
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_small_form_shares_no_study_with_the_full_one(name: str) -> None:
+    full, small = (load(ROOT / "search_spaces" / name, small=small) for small in (False, True))
+    assert not {sweep.name for sweep in full} & {sweep.name for sweep in small}
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_small_form_needs_no_download(name: str) -> None:
+    sources = {
+        cell.weights.source.partition(":")[0]
+        for sweep in load(ROOT / "search_spaces" / name, small=True)
+        for cell in sweep.cells
+    }
+    assert sources <= {"random", "cell"}
+
+
+def test_hidden_representations_has_the_study_s_25_cells_a_target() -> None:
+    """175 fine-tuned networks on 7 targets: 2 sources x 2 ways and one start from scratch, on 5 folds."""
+    assert set(Counter(cell.images.dataset for cell in cells("hidden_representations.py")).values()) == {175 // 7}
+    assert count("hidden_representations.py", head_epochs=30) == 2 * count("hidden_representations.py", source="random")
+
+
+def test_feature_reuse_has_three_starts_of_four_models_five_times() -> None:
+    models = {"deit_small_patch16_224.fb_in1k", "swin_tiny_patch4_window7_224.ms_in1k"}
+    models |= {"inception_v3.tv_in1k", "resnet50.tv_in1k"}
+    for model in models:
+        assert count("feature_reuse.py", model=model, source="random", depth=None) == 5
+        assert count("feature_reuse.py", model=model, source="imagenet", blocks=None, depth=None) == 5
+        assert count("feature_reuse.py", model=model, blocks=0, rest="stats") == 5
+
+
+def test_feature_reuse_transfers_up_to_each_of_the_study_s_layers() -> None:
+    """ResNet-50: the first convolution without its norm layer, with it, then three of four stages."""
+    found = {
+        (cell.weights.blocks, cell.weights.norms)
+        for cell in cells("feature_reuse.py")
+        if cell.network.model == "resnet50.tv_in1k" and cell.weights.rest == "stats"
+    }
+    assert found == {(0, "copy"), (1, "reset"), (1, "copy"), (4, "copy"), (8, "copy"), (14, "copy")}
+
+
+def test_truncated_transfer_begins_at_the_study_s_block_points() -> None:
+    depths = {cell.network.depth for cell in cells("truncated_transfer.py")} - {None}
+    assert depths == {4, 8, 14, 17}
+
+
+@pytest.mark.parametrize(
+    ("best", "around"),
+    [(4, {1, 2, 3, 5, 6, 7}), (8, {5, 6, 7, 9, 10, 11, 12, 13}), (14, {9, 10, 11, 12, 13, 15, 16}), (17, {15, 16})],
+)
+def test_truncated_transfer_goes_on_between_the_neighbours_of_the_best_point(best: int, around: set[int]) -> None:
+    blocks, layers = load(ROOT / "search_spaces" / "truncated_transfer.py")[:2]
+    assert layers.choose is not None
+    rows = [{"key": cell.key} | cell.row() | {"best_val_auprc": 0.5} for cell in blocks.cells]
+    for row in rows:
+        if row["depth"] == best and row["dataset"] == "busi":
+            row["best_val_auprc"] = 0.6
+    found = [cell for cell in layers.choose(rows) if cell.images.dataset == "busi" and cell.network.depth]
+    assert {cell.network.depth for cell in found} == around
+    assert {cell.images.fold for cell in found} == {1, 2, 3}
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_small_form_runs_to_its_end(name: str, tmp_path: Path, shared_data: Path) -> None:
+    site = make_site(tmp_path, shared_data)
+    found = start("-m", "sweeper.run", f"search_spaces/{name}", "--small", site=site)
+    assert found.returncode == 0, found.stdout + found.stderr
+    for sweep in load(ROOT / "search_spaces" / name, small=True):
+        table = frames.runs(sweep.name, site)
+        assert len(table) >= len(sweep.cells) > 0 or sweep.choose
+        assert not table.empty
