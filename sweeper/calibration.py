@@ -127,7 +127,7 @@ def _measure(cells: Sequence[Cell], site: Site, group: Any, counts: Sequence[int
         if each and (len(loads) + 1) * each > _MEMORY * ready["total"]:
             break
     rates = {
-        count: sum(ray.get([load.rate.remote(_SECONDS) for load in loads[:count]]))
+        count: sum(ray.get([load.rate.remote(_SECONDS) for load in loads[:count]]), 0.0)
         for count in counts
         if count <= len(loads)
     }

@@ -1,5 +1,9 @@
 """What many tests share: a site of their own, and the real image sets where they are present."""
 
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: tests share the cores, where threads wait for each other
+
 from pathlib import Path
 
 import pytest

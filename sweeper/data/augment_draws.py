@@ -41,7 +41,7 @@ def windows(
     log_ratio = uniform(number * _ATTEMPTS, math.log(ratio[0]), math.log(ratio[1]), generator)
     aspect = log_ratio.exp().view(number, _ATTEMPTS)
     widths, heights = (area * aspect).sqrt().round().long(), (area / aspect).sqrt().round().long()
-    return heights, widths, (0 < widths) & (widths <= width) & (0 < heights) & (heights <= height)
+    return heights, widths, (widths > 0) & (widths <= width) & (heights > 0) & (heights <= height)
 
 
 def places(room: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -78,7 +78,7 @@ def _resized_crop(
     ratio: tuple[float, float],
 ) -> Cut:
     """torchvision's: the first of ten windows that fits, else the largest in the middle with an allowed ratio."""
-    number, height, width = shape
+    _, height, width = shape
     heights, widths, fits = windows(shape, scale, ratio, generator)
     first = fits.int().argmax(dim=1, keepdim=True)
     found = fits.any(dim=1)

@@ -59,7 +59,7 @@ def _pair(low: float, high: float, *, rising: bool) -> _Rule:
 
 
 def _is_colour(value: Any) -> bool:
-    values = value if isinstance(value, tuple) and len(value) == 3 else (value,)
+    values: list[Any] = list(value) if isinstance(value, tuple) and len(value) == 3 else [value]
     return all(is_number(each) and 0 <= each <= 255 for each in values)
 
 
@@ -207,7 +207,7 @@ def _operation(name: str, given: list[ast.keyword], text: str) -> Operation:
     if len({each.arg for each in given}) < len(given):
         raise ValueError(f"augment '{text}': {name} has one of its settings twice; give each once")
     for each in given:
-        if each.arg not in known:
+        if each.arg is None or each.arg not in known:
             raise ValueError(f"augment '{text}': {name} has no setting '{each.arg}'; {nearest(each.arg, known)}")
         settings[each.arg] = _value(each.value)
     for setting, value in settings.items():

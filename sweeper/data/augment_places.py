@@ -7,7 +7,7 @@ what to do lie on the CPU, so that nobody waits for a GPU to know which images c
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch.nn import functional as F
@@ -90,9 +90,13 @@ def _touched(change: Change, height: int, width: int) -> torch.Tensor:
 
 def _of(change: Change, rows: torch.Tensor) -> Change:
     """The same change of these images alone."""
-    return type(change)(
-        **{name: value[rows] if isinstance(value, torch.Tensor) else value for name, value in vars(change).items()}
-    )
+    match change:
+        case Flip():
+            return replace(change, chosen=change.chosen[rows])
+        case Cut():
+            return Cut(**{name: side[rows] for name, side in vars(change).items()})
+        case Warp():
+            return replace(change, matrix=change.matrix[rows])
 
 
 def _mirror(images: torch.Tensor, flips: Sequence[Flip]) -> torch.Tensor:

@@ -56,7 +56,9 @@ def begin(work: Path, images: Sequence[str], stamps: Sequence[str], shape: tuple
         shutil.rmtree(former)
 
 
-def build(work: Path, dataset: Dataset, root: Path, images: Sequence[str], told: "hashlib._Hash", *, alone: bool) -> str:
+def build(
+    work: Path, dataset: Dataset, root: Path, images: Sequence[str], told: "hashlib._Hash", *, alone: bool
+) -> str:
     """Decodes the rows that are not there yet; 64 hex digits of what `told` knows already and all pixels in order.
 
     Args:

@@ -63,7 +63,7 @@ def fill(job: Job, rows: range) -> Filled:
                 pixels = _resized(job.decode(job.root, job.images[row]), job.size)
                 file.seek(job.first + row * len(pixels))
                 file.write(pixels)
-    except Exception as error:  # whatever it is, the one who builds raises it, after the rows before it are kept
+    except Exception as error:  # noqa: BLE001 (whoever builds raises it, when the rows before it are kept)
         return Filled(rows=range(rows.start, row), error=error)
     return Filled(rows=rows, error=None)
 
@@ -132,7 +132,7 @@ def _stretches(rows: Sequence[int], most: int) -> Iterator[range]:
 
 def serve() -> None:
     """What a decoder process does: it reads a job, then stretches until there are no more, and answers each."""
-    asked, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    asked, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # whatever a decoder prints must not get between the answers
     try:
         job: Job = pickle.load(asked)
@@ -141,8 +141,7 @@ def serve() -> None:
             if filled.error is not None:  # what it does not say itself is lost on the way out of a process
                 filled.error.add_note("".join(traceback.format_exception(filled.error)))
             answers.write(pickle.dumps(filled))
-            answers.flush()
-    except EOFError:
+    except (EOFError, BrokenPipeError):
         return  # nobody asks any more
 
 

@@ -1,0 +1,272 @@
+"""Images a second from the cache, against what the studies do: each epoch decodes every JPEG in DataLoader workers.
+
+Three questions, each answered by ratios within one run; no time is judged. It needs the real photographs of
+flower_photos, which it enlarges into a temporary folder. Run it as a script, or with
+`pytest -m benchmark -n0 -s tests/benchmarks/bench_data.py`:
+
+    python tests/benchmarks/bench_data.py [--threads 4] [--repeats 3] [--images 1000]
+
+`serving`: float32 batches, changed and normalised, as a training step takes them; from the cache by this process, and
+by Pillow, torchvision's transforms and a DataLoader with as many workers as there are threads here. `training`: loading
+against the forward and backward pass of a ResNet-18 that it feeds. `building`: the cache against a plain loop of one
+process that decodes, resizes and stores; both bring what they made to the disk. The repeats alternate: both meet the
+same machine, and `others` is the share of its processors that other programs took meanwhile. Where torch gives big
+batches back to the system and asks for them anew, the environment decides: see MALLOC_ in the first line.
+"""
+
+import argparse
+import os
+import platform
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+from torchvision import models as vision_models
+from torchvision import transforms as vision
+
+_ROOT = Path(__file__).parents[2]
+if __name__ == "__main__":
+    sys.path.insert(0, str(_ROOT))
+else:
+    import pytest
+
+    pytestmark = pytest.mark.benchmark
+
+from sweeper.cell import Images  # noqa: E402
+from sweeper.data import DATASETS  # noqa: E402
+from sweeper.data.cache import cached  # noqa: E402
+from sweeper.data.loading import AUGMENTS, Part, load, normalise  # noqa: E402
+from sweeper.site import Site  # noqa: E402
+
+_PHOTOS = _ROOT.parent / "shared" / "data" / "flower_photos"
+_SIZE, _BATCH = 224, 64
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_TAIL = [vision.ToTensor(), vision.Normalize(_MEAN, _STD)]
+THEIRS = {
+    "none": [vision.Resize((_SIZE, _SIZE)), *_TAIL],
+    "ttl": [vision.RandomResizedCrop(_SIZE), vision.RandomHorizontalFlip(), *_TAIL],
+    "feature_reuse": [
+        vision.Resize((256, 256)),
+        vision.RandomResizedCrop(_SIZE, scale=(0.8, 1.2)),
+        vision.RandomVerticalFlip(),
+        vision.RandomHorizontalFlip(),
+        vision.RandomApply([vision.ColorJitter(0.2, 0.2, 0.1, 0.1)], p=0.2),
+        vision.RandomGrayscale(0.2),
+        *_TAIL,
+    ],
+}
+"""The transforms of Peng et al. 2023 and of Matsoukas et al. 2022, as their files have them, and none."""
+
+
+def test_data_from_the_cache_against_the_ways_this_replaces() -> None:
+    if not _PHOTOS.is_dir():
+        pytest.skip(f"the photographs are not at {_PHOTOS}")
+    main(["--images", "300"])
+
+
+def main(arguments: list[str]) -> None:
+    """Prints one line a case."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--threads", type=int, default=4)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--images", type=int, default=1000)
+    chosen = parser.parse_args(arguments)
+    torch.set_num_threads(chosen.threads)
+    print(f"\n{_surroundings()}; {chosen.threads} threads or workers; {chosen.repeats} repeats; {chosen.images} images")
+    print("question  case                  ours/s  theirs/s   ratio: median     min     max   others")
+    with tempfile.TemporaryDirectory() as made:
+        site = Site(data=Path(made), cache=Path(made) / "cache", storage=Path(made), tracking="")
+        _enlarge(Path(made) / "photos", chosen.images, _SIZE)
+        part = load(Images(dataset="folder:photos", fold=1, size=_SIZE), site).train
+        for name in THEIRS:
+            _report("serving", name, *_compare(_serve(part, name), _serve_theirs(part, site, name, chosen), chosen))
+        for name in THEIRS:
+            _report("training", name, *_compare(_serve(part, name), _train(part), chosen))
+        for size, copies in ((_SIZE, 4), (4 * _SIZE, 1)):
+            folder = f"photos_{size}"
+            _enlarge(Path(made) / folder, chosen.images, size, copies)
+            both = _build(folder, site), _build_plainly(Path(made) / folder)
+            _report("building", f"{copies * chosen.images} JPEGs of {size}", *_compare(*both, chosen, warm=False))
+
+
+def _report(question: str, case: str, pairs: list[tuple[float, float]], others: float) -> None:
+    ours, theirs = (statistics.median(rates) for rates in zip(*pairs, strict=True))
+    ratios = [one / other for one, other in pairs]
+    spread = "".join(f"{each:8.2f}" for each in (statistics.median(ratios), min(ratios), max(ratios)))
+    print(f"{question:9s} {case:20s} {ours:7.0f}  {theirs:8.1f}         {spread}   {others:5.0%}", flush=True)
+
+
+def _compare(
+    ours: Callable[[], float], theirs: Callable[[], float], chosen: argparse.Namespace, *, warm: bool = True
+) -> tuple[list[tuple[float, float]], float]:
+    """Images a second of both, once for each repeat, and the share of the processors that others had."""
+    if warm:
+        ours()
+        theirs()
+    pairs = []
+    with _watched() as others:
+        for repeat in range(chosen.repeats):
+            first, second = (ours, theirs) if repeat % 2 else (theirs, ours)
+            one, other = first(), second()
+            pairs.append((one, other) if repeat % 2 else (other, one))
+    return pairs, others[0]
+
+
+def _serve(part: Part, name: str) -> Callable[[], float]:
+    def run() -> float:
+        began = time.perf_counter()
+        for batch in _batches(part, name):
+            assert batch.dtype == torch.float32
+        return len(part) / (time.perf_counter() - began)
+
+    return run
+
+
+def _batches(part: Part, name: str) -> Iterator[torch.Tensor]:
+    """An epoch as the training loop has it."""
+    generator = torch.Generator().manual_seed(0)
+    for positions in torch.randperm(len(part), generator=generator).split(_BATCH):
+        yield normalise(AUGMENTS[name](part.tensor(positions.numpy()), generator), _MEAN, _STD)
+
+
+class _Files(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
+    """A data set as the studies write them."""
+
+    def __init__(self, files: list[Path], transform: Callable[[Image.Image], torch.Tensor]) -> None:
+        self._files, self._transform = files, transform
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        with Image.open(self._files[index]) as file:
+            return self._transform(file.convert("RGB")), index % 5
+
+
+def _serve_theirs(part: Part, site: Site, name: str, chosen: argparse.Namespace) -> Callable[[], float]:
+    files = _Files([site.data / "photos" / each for each in part.names], vision.Compose(THEIRS[name]))
+    loader = DataLoader(
+        files, batch_size=_BATCH, shuffle=True, num_workers=chosen.threads, prefetch_factor=4, persistent_workers=True
+    )
+
+    def run() -> float:
+        began = time.perf_counter()
+        for batch, _ in loader:
+            assert batch.dtype == torch.float32
+        return len(part) / (time.perf_counter() - began)
+
+    return run
+
+
+def _train(part: Part) -> Callable[[], float]:
+    """A ResNet-18's steps on batches that are there already."""
+    torch.manual_seed(0)
+    model: nn.Module = vision_models.resnet18(num_classes=5).to(memory_format=torch.channels_last)
+    batch, labels = next(_batches(part, "none")), torch.arange(_BATCH) % 5
+
+    def run() -> float:
+        began = time.perf_counter()
+        for _ in range(2):
+            model.zero_grad(set_to_none=True)
+            F.cross_entropy(model(batch), labels[: len(batch)]).backward()
+        return 2 * len(batch) / (time.perf_counter() - began)
+
+    return run
+
+
+def _build(folder: str, site: Site) -> Callable[[], float]:
+    def run() -> float:
+        shutil.rmtree(site.cache, ignore_errors=True)
+        began = time.perf_counter()
+        number = len(cached(DATASETS[f"folder:{folder}"], _SIZE, site).index)
+        return number / (time.perf_counter() - began)
+
+    return run
+
+
+def _build_plainly(folder: Path) -> Callable[[], float]:
+    def run() -> float:
+        began = time.perf_counter()
+        files = sorted(folder.rglob("*.jpg"))
+        pixels = np.empty((len(files), _SIZE, _SIZE, 3), dtype=np.uint8)
+        for row, path in enumerate(files):
+            with Image.open(path) as file:
+                resized = file.convert("RGB").resize((_SIZE, _SIZE), Image.Resampling.BILINEAR)
+                pixels[row] = np.asarray(resized)
+        with (folder.parent / "plain.npy").open("wb") as file:
+            np.save(file, pixels)
+            os.fsync(file.fileno())
+        return len(files) / (time.perf_counter() - began)
+
+    return run
+
+
+def _enlarge(folder: Path, number: int, size: int, copies: int = 1) -> None:
+    """So many photographs, evenly over the classes, as JPEGs of size x size pixels, each several times."""
+    for place in sorted(path for path in _PHOTOS.iterdir() if path.is_dir()):
+        (folder / place.name).mkdir(parents=True)
+        for path in sorted(place.glob("*.jpg"))[: number // 5]:
+            with Image.open(path) as file:
+                large = file.convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
+            for copy in range(copies):
+                large.save(folder / place.name / f"{path.stem}_{copy}.jpg", quality=95)
+
+
+@contextmanager
+def _watched() -> Iterator[list[float]]:
+    """A list that holds, in the end, the share of the processors' time that neither we nor nobody had."""
+    found: list[float] = []
+    before = _times()
+    yield found
+    busy, whole, own = (after - first for after, first in zip(_times(), before, strict=True))
+    found.append(max(busy - own, 0.0) / whole)
+
+
+def _times() -> tuple[float, float, float]:
+    """Seconds of all processors that were busy, that went by, and that this process and its children had."""
+    second = os.sysconf("SC_CLK_TCK")
+    ticks = [int(each) / second for each in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
+    gone = resource.getrusage(resource.RUSAGE_CHILDREN)
+    alive = sum(_ticks(pid) for pid in _family(os.getpid())) / second
+    return sum(ticks) - ticks[3] - ticks[4], sum(ticks), gone.ru_utime + gone.ru_stime + alive
+
+
+def _family(pid: int) -> Iterator[int]:
+    """A process and those that it and its children started."""
+    yield pid
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in path.read_text().split():
+            yield from _family(int(child))
+
+
+def _ticks(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def _surroundings() -> str:
+    told = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=_ROOT, capture_output=True, text=True)
+    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    processor = names[0].partition(":")[2].strip() if names else platform.processor()
+    malloc = [f"{name}={value}" for name, value in os.environ.items() if name.startswith("MALLOC_")]
+    return (
+        f"{os.cpu_count()} x {processor}; load {os.getloadavg()[0]:.1f}; torch {torch.__version__}; Pillow "
+        f"{Image.__version__}; commit {told.stdout.strip() or 'unknown'}; {' '.join(malloc) or 'no MALLOC_ set'}"
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
