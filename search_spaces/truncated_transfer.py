@@ -73,16 +73,24 @@ RECIPE = dict(
 )
 RESNET = dict(model="resnet50.tv_in1k", source="imagenet", grain="layer", **RECIPE)
 PROBES = [Cka(against="start"), L2(against="start")]
-blocks = Sweep(name="truncated_transfer", cells=ends(ENDS, dataset=TARGETS, **RESNET), probes=PROBES)
+REPEATS = "both sets repeat some images, across patients too; none is left out, as in what was published"
+blocks = Sweep(
+    name="truncated_transfer",
+    cells=ends(ENDS, dataset=TARGETS, **RESNET),
+    probes=PROBES,
+    allow_leakage=REPEATS,
+)
 layers = Sweep(
     name="truncated_transfer_layers",
     after=blocks,
     choose=lambda rows: around_best(rows, ENDS[-1], **RESNET),
     probes=PROBES,
+    allow_leakage=REPEATS,
 )
 pooling = Sweep(
     name="truncated_transfer_pooling",
     cells=grid(depth=range(1, 18), head=["pool", "flatten"], dataset=TARGETS, **RESNET),
+    allow_leakage=REPEATS,
 )
 others = dict(dataset=TARGETS, **RECIPE)
 more = Sweep(
@@ -118,6 +126,7 @@ more = Sweep(
         ),
         *grid(model=["cbr_larget", "cbr_largew", "cbr_small", "cbr_tiny"], fraction=[1.0, 0.1, 0.05], **others),
     ],
+    allow_leakage=REPEATS,
 )
 sweeps = [blocks, layers, pooling, more]
 
@@ -126,18 +135,25 @@ tiny = dict(model="resnet18", size=32)
 flowers = grid(dataset="flower_photos", fold=1, fraction=0.3, lr=2e-3, epochs=3, **tiny)
 short = RECIPE | tiny | dict(fold=[1, 2], fraction=0.05, augment="flip", lr=1e-3, batch_size=64, epochs=2)
 own = dict(source=flowers[0], grain="layer", **short)
+SCANS = "slices of one scan and repeated images: the set does not tell its patients, and the study only has to run"
 small_blocks = Sweep(
     name="truncated_transfer_small",
     cells=ends([3, 5, 7, 9], dataset="medical_mnist_64", **own),
     probes=PROBES,
+    allow_leakage=SCANS,
 )
 small = [
-    Sweep(name="truncated_transfer_small_source", cells=flowers),
+    Sweep(
+        name="truncated_transfer_small_source",
+        cells=flowers,
+        allow_leakage="some of the photographs were uploaded twice; of these cells only the weights are used",
+    ),
     small_blocks,
     Sweep(
         name="truncated_transfer_small_layers",
         after=small_blocks,
         choose=lambda rows: around_best(rows, 9, **own),
         probes=PROBES,
+        allow_leakage=SCANS,
     ),
 ]

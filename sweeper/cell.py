@@ -26,7 +26,8 @@ class Images:
     dataset: str
     """A name in `sweeper.data.DATASETS`, `folder:PATH` (one folder per class) or `table:PATH` (csv or parquet)."""
     fold: int = 0
-    """0 is the official split; 1..5 are patient-grouped, stratified folds (60/20/20 % train/val/test)."""
+    """0 is the official split; 1..5 are patient-grouped, stratified folds (60/20/20 % train/val/test). Other protocols
+    have other folds."""
     fraction: float = 1.0
     """Share of the training patients, in (0, 1]; a smaller share is a subset of every larger one."""
     size: int = 224
@@ -35,6 +36,11 @@ class Images:
     """Random changes of training images: `none`, `flip`, `shift` or `flip_shift`."""
     pixels: str = "source"
     """How pixels are normalised: `source` (as the weights were trained), or a name in `sweeper.weights.PIXELS`."""
+    protocol: str = "sweeper"
+    """Who trains, validates and tests: a name in `sweeper.data.protocols`, or `files:PATH`, which is a folder of split
+    tables or one exported table."""
+    shots: int | None = None
+    """Training patients of each class, >= 1, instead of a fraction; fewer are a subset of more. None keeps all."""
 
 
 @dataclass(frozen=True, kw_only=True)

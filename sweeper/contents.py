@@ -99,7 +99,8 @@ def _look_at_predictions(path: Path, known: Known) -> Iterator[str]:
     from sweeper.finetune.metrics import score
 
     table = _table(path)
-    task = task_of([str(name) for name in table if str(name).startswith("score_")])
+    scores = [str(name) for name in table if str(name).startswith("score_")]
+    task = task_of(scores, "multilabel" if "label_0" in table else None)
     found = {part: score(rows, task, by_class=True) for part, rows in table.groupby("part")}
     again = {f"test_{name}": value for name, value in found["test"].items()}
     names = [name for name in known.metrics if name.startswith("test_")] or list(again)  # earlier versions had fewer

@@ -44,6 +44,9 @@ class Sweep:
     share at which cells together see the most images a second, measured on the GPU before the sweep's first cell."""
     workers_per_cell: int = 1
     """Processes that train one cell together; the batch size stays the recipe's."""
+    allow_leakage: str | None = None
+    """Why a patient, an image or a near-duplicate may stand in two parts; None refuses to train then. The reason is
+    kept with the study, beside what was found."""
     register: str | None = None
     """Name in the MLflow model registry under which every finished cell's best state becomes a version."""
 
@@ -166,6 +169,9 @@ def _sweep_problems(sweep: Sweep, earlier: Mapping[str, Sweep]) -> Iterator[str]
         yield f"it comes after '{sweep.after.name}', which must stand before it in `sweeps`"
     if not (is_int(sweep.workers_per_cell) and sweep.workers_per_cell >= 1):
         yield f"workers_per_cell is {sweep.workers_per_cell}; it must be a whole number from 1"
+    why = sweep.allow_leakage
+    if not (why is None or (isinstance(why, str) and why.strip())):
+        yield f"allow_leakage is {why!r}; it must be the reason, in words, or None"
     gpus = sweep.gpus_per_cell
     if not (gpus is None or gpus == "auto" or (is_number(gpus) and gpus >= 0)):
         yield f"gpus_per_cell is {gpus!r}; it must be a number from 0, 'auto' or None"

@@ -6,8 +6,9 @@ name at once. A recorded number is named by its part and its id, as `test_auroc`
 In every definition a class is *present* in a part when it has an image there (in a multi-label task: a positive one),
 and *ranked* when it has images of and not of it. Averages over classes leave the others out, and `classes_absent` and
 `classes_unranked` count them. What cannot be computed (as an AUROC of one class) is NaN, never 0 or 0.5. The predicted
-class is the one with the highest probability, the first of several; in a multi-label task the classes above 0.5. A
-present class that is never predicted has precision and F1 of 0.
+class is the one with the highest probability, the first of several; in a multi-label task the classes above 0.5, and
+what is not known of an image is left out of everything. A present class that is never predicted has precision and F1
+of 0.
 """
 
 import re

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from sweeper import data, models, store, weights
 from sweeper.cell import NEUTRAL, Cell, Images, Network, Recipe, Weights
+from sweeper.data.protocols import protocol_problem
 from sweeper.grid import StudyError, Sweep, source_key
 from sweeper.metric import METRICS
 from sweeper.rules import nearest
@@ -36,6 +37,8 @@ def _image_problems(images: Images) -> tuple[str, ...]:
         found.append(f"dataset '{images.dataset}' is unknown; {nearest(images.dataset, data.DATASETS)}")
     if images.augment not in data.AUGMENT_NAMES:
         found.append(f"augment '{images.augment}' is unknown; {nearest(images.augment, data.AUGMENT_NAMES)}")
+    if (trouble := protocol_problem(images.protocol, images.fold)) is not None:
+        found.append(trouble)
     return tuple(found)
 
 
@@ -69,8 +72,8 @@ def _freezing_problems(network: Network, recipe: Recipe) -> tuple[str, ...]:
 
 @lru_cache(maxsize=4096)
 def _judging_problems(dataset: str, recipe: Recipe) -> tuple[str, ...]:
-    classes = data.DATASETS[dataset].classes
-    task = data.task_of(classes) if classes else None  # what a folder holds is known when it is read
+    classes, declared = data.DATASETS[dataset].classes, data.DATASETS[dataset].task
+    task = data.task_of(classes, declared) if classes else None  # what a folder holds is known when it is read
     found = []
     for axis in ("monitor", "head_monitor"):
         name = getattr(recipe, axis)
@@ -78,6 +81,8 @@ def _judging_problems(dataset: str, recipe: Recipe) -> tuple[str, ...]:
             found.append(f"{axis} '{name}' is not defined for '{dataset}', a {task} task")
         elif name not in METRICS and name not in MONITORS:
             found.append(f"{axis} '{name}' is unknown; {nearest(name, [*MONITORS, *METRICS])}")
+    if task == "multilabel" and recipe.loss != "bce":
+        found.append(f"loss '{recipe.loss}' is not defined for '{dataset}', a multilabel task; give loss='bce'")
     given = recipe.class_weights
     if classes and isinstance(given, tuple) and len(given) != len(classes):
         found.append(f"class_weights={given} are {len(given)} numbers for the {len(classes)} classes of '{dataset}'")

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
 
-from sweeper.cell import AXES, Cell, Gabor, LrSearch, Recipe, Weights
+from sweeper.cell import AXES, Cell, Gabor, Images, LrSearch, Recipe, Weights
 
 
 def value_problems(cell: Cell) -> Iterator[str]:
@@ -67,6 +67,8 @@ _RULES: dict[str, _Rule] = {
     "size": _whole(1),
     "augment": _NAME,
     "pixels": _NAME,
+    "protocol": _NAME,
+    "shots": _or_none(_whole(1)),
     "model": _NAME,
     "depth": _or_none(_whole(1)),
     "grain": _one_of("block", "layer"),
@@ -134,6 +136,8 @@ def _part_problems(part: Any) -> tuple[str, ...]:
         for axis in type(part).__dataclass_fields__
         if not _RULES[axis][0](getattr(part, axis))
     ]
+    if isinstance(part, Images) and not found and part.shots is not None and part.fraction != 1:
+        found.append(f"fraction={part.fraction:g} and shots={part.shots} both say which images train: give one")
     if isinstance(part, Recipe) and not found:
         found += _recipe_problems(part)
     if isinstance(part, Weights) and isinstance(part.gabor, Gabor):

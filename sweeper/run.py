@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from sweeper import data, ledger, stages, store
+from sweeper import ledger, stages, store
 from sweeper.cell import Cell
 from sweeper.grid import StudyError, Sweep, check, load
 from sweeper.live import shown
@@ -216,19 +216,12 @@ def _refuse_stale(now: Plan, again: Collection[str]) -> None:
 
 def _prepare(sweeps: Sequence[Sweep], site: Site) -> None:
     """Decodes every data set once and makes every split, so that bad data is known before anything is trained."""
-    from sweeper.data.cache import cached
-    from sweeper.data.folds import split
+    from sweeper import gate  # pandas, which a plan does without
 
-    cells = [cell for sweep in sweeps for cell in sweep.cells]
-    distinct = dict.fromkeys((cell.images.dataset, cell.images.size) for cell in cells)
-    for name, size in distinct:
-        images = cached(data.DATASETS[name], size, site)
-        _CONSOLE.print(f"{name}: {len(images.index)} images at {size} px, fingerprint {images.fingerprint}")
-        cuts = {(c.images.fold, c.images.fraction) for c in cells if (c.images.dataset, c.images.size) == (name, size)}
-        for fold, fraction in sorted(cuts):
-            split(images.index, fold=fold, fraction=fraction, name=name)
+    found = gate.judge(sweeps, site, _CONSOLE.print)
     for sweep in sweeps:
         store.initialise(site, sweep.name)
+        gate.record(found[sweep.name], site, sweep.name)
 
 
 def _report(sweep: Sweep, site: Site) -> None:

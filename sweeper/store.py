@@ -88,6 +88,19 @@ def _make_experiment(site: Site, study: str) -> None:
         client.create_experiment(study, artifact_location=_artifact_location(site, study))
 
 
+def note(site: Site, study: str, notes: Mapping[str, str]) -> None:
+    """Sets tags of a study as a whole."""
+    client = _client(site.tracking)
+    for name, text in notes.items():
+        client.set_experiment_tag(_experiment(client, study), name, text)
+
+
+def notes(site: Site, study: str) -> dict[str, str]:
+    """The tags of a study as a whole; none when it was never begun."""
+    experiment = _client(site.tracking).get_experiment_by_name(study)
+    return {} if experiment is None else dict(experiment.tags)
+
+
 def drop_unfinished(site: Site, study: str) -> None:
     """Deletes what drivers that died, or lost the study to this one, left open.
 

@@ -75,6 +75,7 @@ def test_every_axis_changes_the_key() -> None:
     other |= dict(warmup_steps=7, lr_end=1e-6, milestones=(3, 5), factor=0.5, plateau=5, lr_floor=1e-6, clip=1.0)
     other |= dict(loss="bce", class_weights=(1.0, 2.0), focal_gamma=1.0, frozen_norms="learn", backbone_decay=10.0)
     other |= dict(head_epochs=3, head_lr=1e-2, head_patience=2, head_monitor="loss", validations=2, monitor="loss")
+    other |= dict(protocol="hidden_v2", shots=10)
     assert other.keys() == AXES.keys()
     keys = {base.replace(**{axis: value}).key for axis, value in other.items()}
     assert len(keys | {base.key}) == len(other) + 1

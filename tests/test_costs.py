@@ -28,6 +28,8 @@ OTHER = {  # another value of every axis that tells, in the order in which they 
 }
 IDLE = {  # another value of axes that do not tell
     "fold": 3,
+    "protocol": "hidden_v2",
+    "shots": 5,
     "source": "imagenet",
     "blocks": 1,
     "rest": "stats",

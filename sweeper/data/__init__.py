@@ -12,6 +12,7 @@ from sweeper.data.busi import BUSI
 from sweeper.data.busi3 import BUSI3
 from sweeper.data.cbis_ddsm import CBIS_DDSM, CBIS_DDSM_CALC, CBIS_DDSM_MASS
 from sweeper.data.chest_xray import CHEST_XRAY
+from sweeper.data.chexpert import CHEXPERT
 from sweeper.data.dataset import Dataset, task_of
 from sweeper.data.ddsm import DDSM, DDSM3
 from sweeper.data.ddti import DDTI, DDTI_GRADED
@@ -27,6 +28,7 @@ from sweeper.data.knee import KNEE
 from sweeper.data.medical_mnist import MEDICAL_MNIST_64
 from sweeper.data.medmnist_sets import MEDMNIST
 from sweeper.data.mrnet import MRNET, MRNET_ABNORMAL, MRNET_ACL, MRNET_MENISCUS
+from sweeper.data.nih_chestxray14 import NIH_CHESTXRAY14
 from sweeper.data.pcam import PCAM, PCAM_MIDDLE, PCAM_SMALL
 from sweeper.data.radimagenet import RADIMAGENET
 from sweeper.rules import nearest
@@ -94,6 +96,8 @@ DATASETS = _Datasets(
             BIMCV_CLEAN,
             RADIMAGENET,
             IMAGENET,
+            *CHEXPERT,
+            NIH_CHESTXRAY14,
             *MEDMNIST,
         )
     }

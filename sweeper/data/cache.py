@@ -34,7 +34,8 @@ class Cached:
     pixels: np.memmap
     """uint8 (images, size, size, channels), read-only."""
     index: pd.DataFrame
-    """`image` (sorted), `label`, `patient`, `part` (official, or missing), `target` (int64, 0..classes-1)."""
+    """`image` (sorted), `label`, `patient`, `part` (official, or missing), `target` (int64, 0..classes-1); of a
+    multi-label set `target_0`, `target_1`, ... in its place (int8: 1, 0, or -1 where it is not known)."""
     classes: tuple[str, ...]
     task: Task
     fingerprint: str
@@ -91,6 +92,7 @@ def _build(
     begin(work, images, [digest(sources)] * len(images) if alone else sources, shape)
     told = hashlib.sha256(json.dumps([(len(images), *shape), _rows(index)]).encode())
     meta = {"classes": classes, "fingerprint": build(work, dataset, root, images, told, alone=alone)[:16]}
+    meta |= {"task": dataset.task} if dataset.task else {}
     index.to_parquet(work / "index.parquet")
     (work / "meta.json").write_text(json.dumps(meta))
     for path in (work / "index.parquet", work / "meta.json", work):
@@ -124,7 +126,7 @@ def _open(folder: Path) -> Cached:
         pixels=np.load(folder / PIXELS, mmap_mode="r"),
         index=pd.read_parquet(folder / "index.parquet"),
         classes=tuple(meta["classes"]),
-        task=task_of(meta["classes"]),
+        task=task_of(meta["classes"], meta.get("task")),
         fingerprint=meta["fingerprint"],
     )
 
@@ -132,7 +134,8 @@ def _open(folder: Path) -> Cached:
 def _stamp(dataset: Dataset, index: pd.DataFrame, classes: tuple[str, ...], root: Path) -> str:
     """16 hex digits that change with the source, the index, the classes and the versions of the decoders."""
     sources = dataset.sources(root, list(index["image"]))
-    return digest([FORMAT, PIL.__version__, dataset.name, dataset.channels, classes, _rows(index), sources])
+    known = [FORMAT, PIL.__version__, dataset.name, dataset.channels, classes, _rows(index), sources]
+    return digest(known + ([dataset.task] if dataset.task else []))
 
 
 def _rows(index: pd.DataFrame) -> list[list[str | None]]:

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from sweeper.data.labels import known_of
+from sweeper.metric import Task
+
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
@@ -29,7 +32,6 @@ Metric = Literal[
     "quadratic_kappa",
 ]
 """The ids of `sweeper.metric.METRICS` of which a higher value is better: rate searches maximise them."""
-Task = Literal["binary", "multiclass"]
 
 COLUMNS = ("image", "label", "patient", "part")
 PARTS = ("train", "val", "test")
@@ -62,11 +64,18 @@ class Dataset:
     """Class -> the published number of images of the complete set; empty where none is published."""
     url: str = ""
     """Where it is described and handed out."""
+    task: Literal["multilabel"] | None = None
+    """Whether an image may have several classes, or none: labels are then written as `labels` says; None: one each."""
 
 
-def task_of(classes: Sequence[str]) -> Task:
-    """The task that a number of classes makes: `binary` for two, `multiclass` for more."""
-    return "binary" if len(classes) == 2 else "multiclass"
+def task_of(classes: Sequence[str], declared: Literal["multilabel"] | None = None) -> Task:
+    """The task that a set declares, or that its number of classes makes: `binary` for two, `multiclass` for more."""
+    return declared or ("binary" if len(classes) == 2 else "multiclass")
+
+
+def target_columns(classes: Sequence[str]) -> list[str]:
+    """The columns of an index of a multi-label set that hold what is known of each class."""
+    return [f"target_{number}" for number in range(len(classes))]
 
 
 def make_index(rows: Iterable[tuple[str, str, str, str | None]]) -> "pd.DataFrame":
@@ -80,11 +89,15 @@ def make_index(rows: Iterable[tuple[str, str, str, str | None]]) -> "pd.DataFram
 def read_index(dataset: Dataset, root: Path) -> tuple["pd.DataFrame", tuple[str, ...]]:
     """A set's index, sorted by image and with an integer column `target`, and its classes in the targets' order.
 
+    Of a multi-label set the columns are `target_0`, `target_1`, ..., int8: 1, 0, or -1 where it is not known.
+
     Raises:
         FileNotFoundError: when the set is not there.
         ValueError: when names repeat, a class has no image, a label is no class, or only some images have a part.
     """
     index = dataset.index(root).sort_values("image", ignore_index=True)
+    if dataset.task == "multilabel":
+        return _with_targets(index, dataset)
     classes = dataset.classes or tuple(sorted(set(index["label"])))
     _check_index(index, classes, dataset.name)
     targets = {label: target for target, label in enumerate(classes)}
@@ -113,17 +126,44 @@ def file_stamp(path: Path) -> str:
     return f"{found.st_size} {found.st_mtime_ns}"
 
 
-def _check_index(index: "pd.DataFrame", classes: tuple[str, ...], name: str) -> None:
-    def refuse(what: str, rows: Any) -> None:
-        raise ValueError(f"data set '{name}': {what} (first: '{rows.iloc[0]}')")
+def _with_targets(index: "pd.DataFrame", dataset: Dataset) -> tuple["pd.DataFrame", tuple[str, ...]]:
+    """The index of a multi-label set with a column per class, and the classes."""
+    import pandas as pd
 
-    if (twice := index["image"].duplicated()).any():
-        refuse(f"{twice.sum()} image names stand twice", index["image"][twice])
+    if not dataset.classes:
+        raise ValueError(f"data set '{dataset.name}' is multi-label and declares no classes; give them in an order")
+    _check_rows(index, dataset.name)
+    try:
+        known = known_of(index["label"], dataset.classes)
+    except ValueError as error:
+        raise ValueError(f"data set '{dataset.name}': {error}") from error
+    if not (told := (known == 1).any(axis=0)).all():
+        _refuse_empty(dataset.classes[int(told.argmin())], dataset.name)
+    targets = pd.DataFrame(known, columns=target_columns(dataset.classes), index=index.index)
+    return pd.concat([index, targets], axis=1), dataset.classes
+
+
+def _check_index(index: "pd.DataFrame", classes: tuple[str, ...], name: str) -> None:
+    _check_rows(index, name)
     if (foreign := ~index["label"].isin(classes)).any():
-        refuse(f"{foreign.sum()} images have a label that is none of {', '.join(classes)}", index["label"][foreign])
+        what = f"{foreign.sum()} images have a label that is none of {', '.join(classes)}"
+        _refuse(name, what, index["label"][foreign])
     there = set(index["label"])
     if empty := [each for each in classes if each not in there]:
-        raise ValueError(f"data set '{name}': class '{empty[0]}' has no image")
+        _refuse_empty(empty[0], name)
+
+
+def _check_rows(index: "pd.DataFrame", name: str) -> None:
+    if (twice := index["image"].duplicated()).any():
+        _refuse(name, f"{twice.sum()} image names stand twice", index["image"][twice])
     given = index["part"].notna()
     if given.any() and (wrong := ~index["part"].isin(PARTS)).any():
-        refuse(f"{wrong.sum()} images are in none of the parts {', '.join(PARTS)}", index["image"][wrong])
+        _refuse(name, f"{wrong.sum()} images are in none of the parts {', '.join(PARTS)}", index["image"][wrong])
+
+
+def _refuse(name: str, what: str, rows: Any) -> None:
+    raise ValueError(f"data set '{name}': {what} (first: '{rows.iloc[0]}')")
+
+
+def _refuse_empty(label: str, name: str) -> None:
+    raise ValueError(f"data set '{name}': class '{label}' has no image")

@@ -7,6 +7,7 @@ Batches, epochs and the order of the images are the training loop's; random chan
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from sweeper.cell import Images
 from sweeper.data import DATASETS
 from sweeper.data.augment import AUGMENTS, View, view_of
 from sweeper.data.cache import Cached, cached
-from sweeper.data.dataset import Metric, Task
+from sweeper.data.dataset import Metric, Task, target_columns
 from sweeper.data.folds import split
 from sweeper.data.moving import move
 from sweeper.site import Site
@@ -38,7 +39,7 @@ class Part:
     rows: np.ndarray
     """int64 (images,): where this part's images are in `pixels`."""
     labels: np.ndarray
-    """int64 (images,): 0..classes-1."""
+    """int64 (images,): 0..classes-1; of a multi-label set float32 (images, classes): 1, 0, or NaN where not known."""
     names: list[str]
     patients: list[str]
 
@@ -107,7 +108,7 @@ def load(images: Images, site: Site) -> Loaded:
     """
     dataset = DATASETS[images.dataset]
     whole = cached(dataset, images.size, site)
-    parts = _split(whole, images.fold, images.fraction, images.dataset)
+    parts = _split(whole, replace(images, size=0, augment="", pixels=""), site.data)
     view = view_of(images.augment)
     return Loaded(
         train=_part(whole, parts == "train"),
@@ -164,9 +165,22 @@ def _row(
 
 
 @lru_cache(maxsize=64)
-def _split(whole: Cached, fold: int, fraction: float, name: str) -> pd.Series:
-    """`split`, once for each entry that this process holds open: cells of one study ask for the same few."""
-    return split(whole.index, fold=fold, fraction=fraction, name=name)
+def _split(whole: Cached, cut: Images, root: Path) -> pd.Series:
+    """`split`, once for each entry that this process holds open: cells of one study ask for the same few.
+
+    Args:
+        cut: what does not tell how the set is cut is blank in it.
+    """
+    return split(
+        whole.index,
+        fold=cut.fold,
+        fraction=cut.fraction,
+        shots=cut.shots,
+        protocol=cut.protocol,
+        root=root,
+        name=cut.dataset,
+        several=whole.task == "multilabel",
+    )
 
 
 def _shown(part: Part, view: View | None) -> Part:
@@ -190,7 +204,14 @@ def _part(whole: Cached, inside: pd.Series) -> Part:
     return Part(
         pixels=whole.pixels,
         rows=rows,
-        labels=index["target"].to_numpy(dtype=np.int64),
+        labels=_labels(whole, index),
         names=index["image"].tolist(),
         patients=index["patient"].tolist(),
     )
+
+
+def _labels(whole: Cached, index: pd.DataFrame) -> np.ndarray:
+    if whole.task != "multilabel":
+        return index["target"].to_numpy(dtype=np.int64)
+    known = index[target_columns(whole.classes)].to_numpy()  # (images, classes)
+    return np.where(known < 0, np.float32(np.nan), known.astype(np.float32))

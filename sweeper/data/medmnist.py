@@ -1,16 +1,17 @@
 """The `.npz` files of MedMNIST: {train,val,test}_images and _labels in one file, official parts.
 
-Multi-label and three-dimensional sets are not read. The checksum is not compared, so a file with the same images in
+Three-dimensional sets are not read. The checksum is not compared, so a file with the same images in
 another order is taken as well; the fingerprint tells them apart.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from sweeper.data.dataset import PARTS, Dataset, file_stamp, find, make_index
+from sweeper.data.labels import texts_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,14 +29,14 @@ def medmnist(*, name: str, classes: tuple[str, ...], **facts: Any) -> Dataset:
     """A set of MedMNIST; each image is its own patient, because the files do not tell patients.
 
     Args:
-        classes: in the order of the official labels 0, 1, ...
+        classes: in the order of the official labels 0, 1, ..., or of the columns of a multi-label set.
         facts: the other fields of `Dataset`.
     """
     return Dataset(
         name=name,
         classes=classes,
         remedy=_REMEDY.format(name=name),
-        index=partial(_index, name, classes),
+        index=partial(_index, name, classes, facts.get("task") == "multilabel"),
         decode=partial(_decode, name, facts["channels"]),
         sources=partial(_sources, name),
         **facts,
@@ -48,17 +49,31 @@ def _place(name: str, root: Path) -> Path:
     return find(name, places, _REMEDY.format(name=name))
 
 
-def _index(name: str, classes: tuple[str, ...], root: Path) -> "pd.DataFrame":
+def _index(name: str, classes: tuple[str, ...], several: bool, root: Path) -> "pd.DataFrame":
     path = _place(name, root)
     rows = []
     for part in PARTS:
-        labels = _read(path, f"{part}_labels").reshape(-1)
-        if labels.min() < 0 or labels.max() >= len(classes):
-            raise ValueError(f"{path}: {part}_labels hold {labels.max()}; '{name}' has 0..{len(classes) - 1}")
-        for number, label in enumerate(labels):
+        labels = _read(path, f"{part}_labels")  # (images, 1), or (images, classes) of a multi-label set
+        texts = (_several if several else _single)(path, f"{part}_labels", labels, name, classes)
+        for number, text in enumerate(texts):
             image = f"{part}/{number:06d}"
-            rows.append((image, classes[label], image, part))
+            rows.append((image, text, image, part))
     return make_index(rows)
+
+
+def _single(path: Path, array: str, labels: "np.ndarray", name: str, classes: tuple[str, ...]) -> Iterable[str]:
+    labels = labels.reshape(-1)
+    if labels.min() < 0 or labels.max() >= len(classes):
+        raise ValueError(f"{path}: {array} hold {labels.max()}; '{name}' has 0..{len(classes) - 1}")
+    return [classes[label] for label in labels]
+
+
+def _several(path: Path, array: str, labels: "np.ndarray", name: str, classes: tuple[str, ...]) -> Iterable[str]:
+    if labels.ndim != 2 or labels.shape[1] != len(classes):
+        raise ValueError(f"{path}: {array} have shape {labels.shape}; '{name}' has {len(classes)} classes an image")
+    if (wrong := (labels != 0) & (labels != 1)).any():
+        raise ValueError(f"{path}: {array} hold {labels[wrong][0]}; of each class they must tell 0 or 1")
+    return texts_of(labels.astype("int8"), classes)
 
 
 def _decode(name: str, channels: int, root: Path, image: str) -> "np.ndarray":

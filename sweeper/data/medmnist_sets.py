@@ -1,8 +1,8 @@
-"""The single-label, two-dimensional sets of MedMNIST at 28, 64, 128 and 224 pixels: `pathmnist`, `pathmnist_64`, ...
+"""The two-dimensional sets of MedMNIST at 28, 64, 128 and 224 pixels: `pathmnist`, `pathmnist_64`, ...
 
-ChestMNIST has several labels an image, the 3D sets have volumes: neither is here. Some show the patients of another
-set, never to be used with it as source and target: BreastMNIST those of `busi`, PneumoniaMNIST those of `chest_xray`,
-DermaMNIST those of `ham10000`; the three OrganMNIST sets those of each other.
+The 3D sets have volumes and are not here. Some show the patients of another set, never to be used with it as source
+and target: BreastMNIST those of `busi`, PneumoniaMNIST those of `chest_xray`, DermaMNIST those of `ham10000`,
+ChestMNIST those of `nih_chestxray14`; the three OrganMNIST sets those of each other.
 """
 
 from types import MappingProxyType
@@ -30,6 +30,15 @@ MEMBERS: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
             "images": (11745, 11413, 11851, 12191, 9931, 14128, 9504, 10867, 15550),
             "channels": 3,
             "cite": "Kather et al. 2019, PLoS Medicine 16:e1002730",
+        },
+        "chestmnist": {
+            "classes": (
+                "atelectasis", "cardiomegaly", "effusion", "infiltration", "mass", "nodule", "pneumonia",
+                "pneumothorax", "consolidation", "edema", "emphysema", "fibrosis", "pleural", "hernia",
+            ),
+            "channels": 1,
+            "cite": "Wang et al. 2017, ChestX-ray8, CVPR",
+            "task": "multilabel",
         },
         "dermamnist": {
             "classes": (
@@ -103,6 +112,7 @@ def _member(name: str, size: int) -> Any:
         patients="each image is its own patient: the files do not tell which of them show one person",
         counts=dict(zip(facts["classes"], facts.get("images", ()), strict=False)),
         url="https://medmnist.com",
+        task=facts.get("task"),
     )
 
 

@@ -26,6 +26,7 @@ from sweeper.finetune.monitors import DOUBLE_SOFTMAX, LOSS, watched
 from sweeper.finetune.optim import SHARE
 from sweeper.finetune.schedules import Rates, rates_of, stretch
 from sweeper.finetune.view import EVALUATION_BATCH, View, forward, lay_out, train_mode
+from sweeper.metric import Task
 from sweeper.outcome import Epoch
 
 __all__ = ["Course", "DivergedError", "View", "epochs", "predict", "prediction_table"]
@@ -146,21 +147,34 @@ def epochs(
 
 
 def predict(
-    model: nn.Module, part: Part, view: View, batch: int = EVALUATION_BATCH, *, loss: str = "cross_entropy"
+    model: nn.Module,
+    part: Part,
+    view: View,
+    batch: int = EVALUATION_BATCH,
+    *,
+    loss: str = "cross_entropy",
+    task: Task = "multiclass",
 ) -> np.ndarray:
     """Class probabilities of a part's images, (images, classes), float64, in the part's order.
 
     Args:
         batch: images that are in memory at once.
         loss: what the model was trained with, which says how its logits are to be read.
+        task: the data set's, which says whether an image's probabilities sum to 1.
     """
-    return probabilities(_logits(model, part, view, batch), loss)
+    return probabilities(_logits(model, part, view, batch), loss, task)
 
 
 def prediction_table(part: Part, name: str, probabilities: np.ndarray) -> pd.DataFrame:
-    """One row per image: `image`, `patient`, `part`, `label`, `score_0`, `score_1`, ..."""
+    """One row per image: `image`, `patient`, `part`, `label`, `score_0`, `score_1`, ...
+
+    Of a multi-label set there are `label_0`, `label_1`, ... in place of `label`: 1, 0, or NaN where it is not known.
+    """
     scores = {f"score_{index}": probabilities[:, index] for index in range(probabilities.shape[1])}
-    return pd.DataFrame({"image": part.names, "patient": part.patients, "part": name, "label": part.labels, **scores})
+    labels = {"label": part.labels}
+    if part.labels.ndim == 2:
+        labels = {f"label_{index}": part.labels[:, index] for index in range(part.labels.shape[1])}
+    return pd.DataFrame({"image": part.names, "patient": part.patients, "part": name, **labels, **scores})
 
 
 def _logits(model: nn.Module, part: Part, view: View, batch: int) -> np.ndarray:
@@ -176,7 +190,7 @@ def _logits(model: nn.Module, part: Part, view: View, batch: int) -> np.ndarray:
 
 def _judge(logits: np.ndarray, data: Loaded, recipe: Recipe, loss: Loss) -> dict[str, float]:
     """The scores of the validation part, the recipe's loss among them."""
-    found = probabilities(logits, recipe.loss)
+    found = probabilities(logits, recipe.loss, data.task)
     scores = score(prediction_table(data.val, "val", found), data.task)
     scores[LOSS] = loss.mean(logits, data.val.labels)
     if recipe.monitor == DOUBLE_SOFTMAX:  # Peng et al. 2023 took probabilities as logits

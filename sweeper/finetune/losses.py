@@ -1,7 +1,7 @@
 """What training makes small: weighted cross-entropy, one-vs-rest sigmoids and focal loss, as sums and their divisors.
 
 Sums, so that the pieces of a batch and the processes of a group come to what torch's mean over the whole batch is.
-Each image has one class here; label matrices have no loss yet.
+The loss of images with any number of labels is `bce`; labels that are not known are left out of its sum.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sweeper.cell import Recipe
+from sweeper.metric import Task
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,9 +30,11 @@ class Loss:
 
         Args:
             logits: (images, classes).
-            labels: int64 (images,).
+            labels: int64 (images,), or of a multi-label set (images, classes): 1, 0, or NaN where not known.
         """
         weights = None if self.weights is None else self.weights.to(logits)
+        if labels.ndim == 2:
+            return _masked(logits, labels, weights)
         match self.name:
             case "bce":
                 told = (labels[:, None] == torch.arange(logits.shape[1], device=labels.device)).to(logits.dtype)
@@ -56,7 +59,7 @@ class Loss:
 
         Args:
             logits: float64 (images, classes).
-            labels: int64 (images,).
+            labels: as `total` takes them.
         """
         here = Loss(name=self.name, weights=None if self.weights is None else self.weights.cpu(), gamma=self.gamma)
         told = torch.tensor(labels)
@@ -67,8 +70,11 @@ def make_loss(recipe: Recipe, labels: np.ndarray, classes: int, device: torch.de
     """The recipe's loss, its class weights made from the training part's labels where they are `balanced`.
 
     Raises:
-        ValueError: when there is not one weight a class, or a class is to be balanced that has no training image.
+        ValueError: when there is not one weight a class, a class is to be balanced that has no training image, or the
+            loss is not one of images with several labels, which these are.
     """
+    if labels.ndim == 2 and recipe.loss != "bce":
+        raise ValueError(f"loss '{recipe.loss}' is of images with one label each, these have any number; use 'bce'")
     match recipe.class_weights:
         case "none":
             weights = None
@@ -81,16 +87,18 @@ def make_loss(recipe: Recipe, labels: np.ndarray, classes: int, device: torch.de
     return Loss(name=recipe.loss, weights=weights, gamma=recipe.focal_gamma)
 
 
-def probabilities(logits: np.ndarray, loss: str) -> np.ndarray:
+def probabilities(logits: np.ndarray, loss: str, task: Task = "multiclass") -> np.ndarray:
     """What logits of a network that was trained with this loss say: class probabilities, each row summing to 1.
 
     Of `bce` they are the classes' sigmoids divided by their sum, which ranks the classes of an image as the sigmoids
-    do; of the other losses the softmax.
+    do; of the other losses the softmax. In a multi-label task they are the sigmoids, whose sum may be anything.
 
     Args:
         logits: float64 (images, classes).
     """
     found = torch.from_numpy(logits)
+    if task == "multilabel":
+        return found.sigmoid().numpy()
     if loss == "bce":
         found = F.logsigmoid(found)  # the softmax of logarithms divides by the sum, and no sum can underflow to 0
     return found.softmax(dim=1).numpy()
@@ -106,8 +114,20 @@ def _focal(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
     return -(rest**gamma * logarithm).sum()
 
 
+def _masked(logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+    """The sum over the labels that are known, divided by the number of classes: the U-Ignore of Irvin et al. 2019."""
+    known = ~labels.isnan()
+    told = labels.nan_to_num(0.0).to(logits)
+    summed = F.binary_cross_entropy_with_logits(
+        logits, told, weight=known.to(logits), pos_weight=weights, reduction="sum"
+    )
+    return summed / logits.shape[1]
+
+
 def _balanced(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Images / (classes x images of the class), (classes,)."""
+    """Images / (classes x images of the class), (classes,); of a label matrix negatives / positives of each class."""
+    if labels.ndim == 2:
+        return _balanced_positives(labels)
     counts = np.bincount(labels, minlength=classes)
     if not counts.all():
         raise ValueError(
@@ -115,3 +135,15 @@ def _balanced(labels: np.ndarray, classes: int) -> np.ndarray:
             "training part; give one number a class"
         )
     return len(labels) / (classes * counts)
+
+
+def _balanced_positives(labels: np.ndarray) -> np.ndarray:
+    """Weights with which the positives of a class count as much as its negatives, (classes,)."""
+    positives, negatives = (labels == 1).sum(axis=0), (labels == 0).sum(axis=0)
+    for there, kind in ((positives, "positive"), (negatives, "negative")):
+        if not there.all():
+            raise ValueError(
+                f"class_weights='balanced': class {int(np.argmin(there))} has no {kind} image among the {len(labels)} "
+                "of the training part; give one number a class"
+            )
+    return negatives / positives

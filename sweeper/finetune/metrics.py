@@ -11,7 +11,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from sweeper.finetune.ranking import Labels, Scores, Truth, auroc, average_precision, count, one_vs_one, trapezoid
+from sweeper.finetune.ranking import (
+    Counts,
+    Labels,
+    Scores,
+    Truth,
+    auroc,
+    average_precision,
+    count,
+    one_vs_one,
+    trapezoid,
+)
 from sweeper.metric import CLASS_METRICS, METRICS, TASKS, metrics_of
 
 __all__ = ["METRICS", "score"]
@@ -24,6 +34,7 @@ SMALLEST_PROBABILITY = float(np.finfo(np.float64).eps)
 """A true class with a smaller probability counts as this (scikit-learn's own clip): `nll` is at most 36.04."""
 SUM_TOLERANCE = 1e-4
 """How far a row's probabilities may be from 1: softmax in half precision stays well inside."""
+_NOBODY = Counts(positives=np.zeros(1), negatives=np.zeros(1))
 _AREAS = (("auroc", auroc), ("auprc", average_precision), ("auprc_trapezoid", trapezoid))
 
 Floats = npt.NDArray[np.float64]
@@ -37,7 +48,7 @@ def score(predictions: pd.DataFrame, task: str, *, by_class: bool = False) -> di
 
     Args:
         predictions: one row an image; `score_0` .. `score_{k-1}`, and `label` (0..k-1), for a multi-label task
-            `label_0` .. `label_{k-1}` (0 or 1); other columns are not looked at.
+            `label_0` .. `label_{k-1}` (0, 1, or NaN where it is not known); other columns are not looked at.
         task: `binary` (k = 2) or `multiclass`, whose scores sum to 1 in each row, or `multilabel`.
         by_class: whether to add `auroc_class_0` and the like: `CLASS_METRICS` of each class, NaN if it is not ranked.
 
@@ -49,24 +60,28 @@ def score(predictions: pd.DataFrame, task: str, *, by_class: bool = False) -> di
     classes = scores.shape[1]
     _check_task(task, classes=classes)
     if task == "multilabel":
-        truth = _label_matrix(predictions, classes=classes)  # (images, classes)
-        found = _judge_labels(truth, scores)
+        truth, known = _label_matrix(predictions, classes=classes)  # (images, classes) each
+        found = _judge_labels(truth, known, scores)
     else:
         labels = _labels(predictions, classes=classes)  # (images,)
         truth = labels[:, None] == np.arange(classes)
+        known = np.ones_like(truth)
         found = _judge_classes(labels, truth, scores, task)
     positives = truth.sum(axis=0)
-    areas = _areas(truth, scores)
+    areas = _areas(truth, known, scores)
     found |= _summarise(areas, positives, task)
-    known = {name: found[name] for name in metrics_of(task)}
-    known["classes_absent"] = float(np.sum(positives == 0))
-    known["classes_unranked"] = float(np.sum((positives == 0) | (positives == len(truth))))
-    return known | (_name_by_class(areas) if by_class else {})
+    told = {name: found[name] for name in metrics_of(task)}
+    told["classes_absent"] = float(np.sum(positives == 0))
+    told["classes_unranked"] = float(np.sum((positives == 0) | (positives == known.sum(axis=0))))
+    return told | (_name_by_class(areas) if by_class else {})
 
 
-def _areas(truth: Truth, scores: Scores) -> dict[str, Floats]:
-    """Of each area, its value for each class against all others, (classes,)."""
-    counts = [count(truth[:, number], scores[:, number]) for number in range(truth.shape[1])]
+def _areas(truth: Truth, known: Truth, scores: Scores) -> dict[str, Floats]:
+    """Of each area, its value for each class against all others, (classes,), over the images of which it is known."""
+    counts = [
+        count(truth[seen, number], scores[seen, number]) if seen.any() else _NOBODY
+        for number, seen in enumerate(known.T)
+    ]
     return {name: np.array([area(each) for each in counts]) for name, area in _AREAS}
 
 
@@ -108,15 +123,15 @@ def _judge_classes(labels: Labels, truth: Truth, scores: Scores, task: str) -> d
     }
 
 
-def _judge_labels(truth: Truth, scores: Scores) -> dict[str, float]:
+def _judge_labels(truth: Truth, known: Truth, scores: Scores) -> dict[str, float]:
     """What is not an area one against all others, where an image has any number of labels."""
-    predicted = scores > THRESHOLD
-    given = np.where(truth, scores, 1 - scores)
+    predicted = (scores > THRESHOLD) & known
+    given = np.where(truth, scores, 1 - scores)[known]  # (labels that are known,)
     return _judge_overlap((truth & predicted).sum(axis=0), truth.sum(axis=0), predicted.sum(axis=0)) | {
         "accuracy": float(np.mean((predicted == truth).all(axis=1))),
         "nll": float(-np.log(np.clip(given, SMALLEST_PROBABILITY, 1.0)).mean()),
-        "brier": float(np.mean((scores - truth) ** 2)),
-        "auroc_micro": auroc(count(truth.ravel(), scores.ravel())),
+        "brier": float(np.mean((scores - truth)[known] ** 2)),
+        "auroc_micro": auroc(count(truth[known], scores[known])),
     }
 
 
@@ -193,14 +208,18 @@ def _labels(predictions: pd.DataFrame, *, classes: int) -> Labels:
     return labels.astype(np.int64)
 
 
-def _label_matrix(predictions: pd.DataFrame, *, classes: int) -> Truth:
+def _label_matrix(predictions: pd.DataFrame, *, classes: int) -> tuple[Truth, Truth]:
+    """Which images are of which classes, and of which that is known; none is of a class where it is not."""
     wanted = _numbered("label", predictions)
     if len(wanted) != classes:
         raise ValueError(f"the predictions have labels of {len(wanted)} classes and scores of {classes}")
-    labels = predictions[wanted].to_numpy()
-    if not np.isin(labels, (0, 1)).all():
-        raise ValueError(f"label {labels[~np.isin(labels, (0, 1))][0]} of the predictions is neither 0 nor 1")
-    return labels.astype(bool)
+    labels = predictions[wanted].to_numpy(dtype=np.float64)
+    known = ~np.isnan(labels)
+    if (strange := known & ~np.isin(labels, (0, 1))).any():
+        raise ValueError(f"label {labels[strange][0]:g} of the predictions is neither 0 nor 1")
+    if not known.any():
+        raise ValueError("no label of the predictions is known; score a part that has some")
+    return labels == 1, known
 
 
 def _check_task(task: str, *, classes: int) -> None:

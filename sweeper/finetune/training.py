@@ -115,11 +115,11 @@ class Training:
 
     def predict(self, part: Part) -> np.ndarray:
         """Class probabilities of a part's images by the model as it is, (images, classes), in the part's order."""
-        model, view, loss = self.ready.model, self.ready.view, self.cell.recipe.loss
+        model, view, loss, task = self.ready.model, self.ready.view, self.cell.recipe.loss, self.ready.data.task
         if is_fixed(model, (part,), view, self.ready.frozen):
             seen = see_once(model, part, view, max(EVALUATION_BATCH // self._parts, 1), self._shelf)
-            return predict(Head(model), seen, view, loss=loss)
-        return predict(model, part, view, loss=loss)
+            return predict(Head(model), seen, view, loss=loss, task=task)
+        return predict(model, part, view, loss=loss, task=task)
 
     def _train(self, phase: Phase) -> Iterator[Epoch]:
         model = wrapped(self.ready.model)

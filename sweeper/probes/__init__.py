@@ -15,6 +15,7 @@ import pandas as pd
 from sweeper import models, store
 from sweeper.cell import L2, Cell, Cka, Knn, Probe, probe_key
 from sweeper.data.loading import Loaded, load
+from sweeper.finetune.loop import prediction_table
 from sweeper.finetune.metrics import score
 from sweeper.grid import Sweep
 from sweeper.ledger import Finished
@@ -150,9 +151,7 @@ def _knn(probe: Knn, bank: np.ndarray, queries: np.ndarray, data: Loaded) -> dic
     votes = knn_scores(
         bank, data.train.labels, queries, k=probe.k, temperature=probe.temperature, classes=len(data.classes)
     )
-    votes = np.asarray(votes)
-    table = pd.DataFrame({f"score_{index}": votes[:, index] for index in range(votes.shape[1])})
-    return score(table.assign(label=part.labels), data.task)
+    return score(prediction_table(part, probe.part, np.asarray(votes)), data.task)
 
 
 def _distances(subject: _Subject, site: Site) -> list[float]:

@@ -18,7 +18,7 @@ Labels = npt.NDArray[np.integer] | torch.Tensor
 def knn_scores(
     bank: Features, bank_labels: Labels, queries: Features, *, k: int, temperature: float, classes: int
 ) -> npt.NDArray[np.float64]:
-    """Each query's share of votes per class, (queries, classes), rows summing to 1.
+    """Each query's share of votes per class, (queries, classes), rows summing to 1 where an image has one class.
 
     The k bank images with the highest cosine similarity vote for their own class with weight exp(similarity /
     temperature) (Wu et al. 2018, as Matsoukas et al. 2022 use it). Similarities are computed in the features' own
@@ -28,20 +28,24 @@ def knn_scores(
     `torch.topk`. A zero vector has no direction: as a bank image its similarity is 0 to everything; a query of zeros
     is as near to every bank image, so the whole bank votes and its scores are the bank's class shares.
 
+    Images with any number of labels vote on each class, for it or against it; where it is not known they abstain, and
+    where all neighbours do, the score is the bank's share of the class.
+
     Args:
         bank: (bank images, features), numpy or torch.
-        bank_labels: (bank images,), classes 0..classes-1.
+        bank_labels: (bank images,), classes 0..classes-1; or (bank images, classes): 1, 0, or NaN where not known.
         queries: (queries, features).
         k: neighbours, >= 1.
         temperature: > 0; 0.07 in the first paper, 0.1 in the second.
         classes: number of classes, also those that the bank does not hold.
 
     Raises:
-        ValueError: an empty bank, shapes that do not fit, a label, `k` or `temperature` out of range, or a feature that
-            is not finite.
+        ValueError: an empty bank, shapes that do not fit, a label, `k` or `temperature` out of range, a class of which
+            no bank image tells whether it is of it, or a feature that is not finite.
     """
     bank, queries = _features(bank, "bank"), _features(queries, "queries")
-    labels = torch.tensor(np.asarray(bank_labels)).long().to(bank.device)
+    labels = torch.tensor(np.asarray(bank_labels)).to(bank.device)
+    labels = labels.double() if labels.ndim == 2 else labels.long()
     _check(bank, labels, queries, k=k, temperature=temperature, classes=classes)
     dtype = torch.promote_types(bank.dtype, queries.dtype)
     bank = functional.normalize(bank.to(dtype), dim=1)
@@ -58,11 +62,28 @@ def _votes(
     nearest = (queries @ bank.T).topk(min(k, len(bank)), dim=1)
     # A query's shares do not change with a common factor, and without it a small temperature overflows.
     logits = (nearest.values - nearest.values[:, :1]).double() / temperature  # (queries, neighbours)
+    aimless = (queries == 0).all(dim=1, keepdim=True)
+    if labels.ndim == 2:
+        each = [_ballot(label, nearest.indices, logits.exp()) for label in labels.T]
+        shares = torch.stack(each, dim=1)  # (queries, classes)
+        return torch.where(aimless | shares.isnan(), labels.nanmean(dim=0), shares)
     votes = torch.zeros(len(queries), classes, dtype=torch.float64, device=bank.device)
     votes.scatter_add_(1, labels[nearest.indices], logits.exp())
     shares = votes / votes.sum(dim=1, keepdim=True)
-    aimless = (queries == 0).all(dim=1, keepdim=True)
     return torch.where(aimless, torch.bincount(labels, minlength=classes).double() / len(labels), shares)
+
+
+def _ballot(label: torch.Tensor, neighbours: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Each query's share of votes for one class, (queries,); NaN where all neighbours abstain.
+
+    Args:
+        label: (bank images,): 1, 0, or NaN.
+        neighbours: (queries, k), places in the bank.
+        weights: (queries, k), of their votes.
+    """
+    told = label[neighbours]
+    weights = weights.masked_fill(told.isnan(), 0.0)
+    return (weights * told.nan_to_num(0.0)).sum(dim=1) / weights.sum(dim=1)
 
 
 def _features(features: Features, name: str) -> torch.Tensor:
@@ -81,9 +102,11 @@ def _check(
         raise ValueError("the bank of the k-NN probe is empty; it needs at least one image")
     if bank.shape[1] != queries.shape[1]:
         raise ValueError(f"the bank has {bank.shape[1]} features an image, the queries have {queries.shape[1]}")
-    if labels.shape != (len(bank),):
+    if labels.shape not in ((len(bank),), (len(bank), classes)):
         raise ValueError(f"the bank has {len(bank)} images but labels of shape {tuple(labels.shape)}")
-    if labels.min() < 0 or labels.max() >= classes:
+    if labels.ndim == 2:
+        _check_matrix(labels)
+    elif labels.min() < 0 or labels.max() >= classes:
         raise ValueError(
             f"the bank's labels run from {labels.min()} to {labels.max()}, the classes are 0..{classes - 1}"
         )
@@ -91,3 +114,10 @@ def _check(
         raise ValueError(f"k = {k} neighbours; k-NN needs at least 1")
     if not temperature > 0:
         raise ValueError(f"temperature {temperature} of the k-NN probe must be greater than 0")
+
+
+def _check_matrix(labels: torch.Tensor) -> None:
+    if not (labels.isnan() | (labels == 0) | (labels == 1)).all():
+        raise ValueError("the bank's labels of several classes hold something else than 1, 0 and NaN")
+    if (silent := labels.isnan().all(dim=0)).any():
+        raise ValueError(f"no bank image tells whether it is of class {int(silent.int().argmax())}")

@@ -4,14 +4,18 @@ Three questions, each answered by ratios within one run; no time is judged. It n
 flower_photos, which it enlarges into a temporary folder. Run it as a script, or with
 `pytest -m benchmark -n0 -s tests/benchmarks/bench_data.py`:
 
-    python tests/benchmarks/bench_data.py [--threads 4] [--repeats 3] [--images 1000]
+    python tests/benchmarks/bench_data.py [--threads 4] [--workers 4] [--repeats 3] [--images 1000]
+        [--questions serving training building]
 
 `serving`: float32 batches, changed and normalised, as a training step takes them; from the cache by this process, and
-by Pillow, torchvision's transforms and a DataLoader with as many workers as there are threads here. `training`: loading
-against the forward and backward pass of a ResNet-18 that it feeds. `building`: the cache against a plain loop of one
-process that decodes, resizes and stores; both bring what they made to the disk. The repeats alternate: both meet the
-same machine, and `others` is the share of its processors that other programs took meanwhile. Where torch gives big
-batches back to the system and asks for them anew, the environment decides: see MALLOC_ in the first line.
+by Pillow, torchvision's transforms and a DataLoader. `training`: loading against the forward and backward pass of a
+ResNet-18 that it feeds. `building`: the cache against a plain loop of one process that decodes, resizes and stores;
+both bring what they made to the disk.
+
+The repeats alternate: both meet the same machine. `others` is the share of its processors that other programs took
+meanwhile, and `cost` the ratio of processor time per image, theirs over ours, which says more where that share is high:
+threads that wait for each other stand still as soon as one of them has to wait. Whether the system takes the memory of
+a big batch back each time is the environment's choice: see MALLOC_ in the first line.
 """
 
 import argparse
@@ -25,7 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -81,56 +85,92 @@ def main(arguments: list[str]) -> None:
     """Prints one line a case."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--threads", type=int, default=4)
+    parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--questions", nargs="+", default=["serving", "training", "building"])
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(chosen.threads)
-    print(f"\n{_surroundings()}; {chosen.threads} threads or workers; {chosen.repeats} repeats; {chosen.images} images")
-    print("question  case                  ours/s  theirs/s   ratio: median     min     max   others")
+    print(f"\n{_surroundings()}; {chosen.threads} threads, {chosen.workers} workers; {chosen.images} images")
+    print("question  case                  ours/s  theirs/s   ratio: median     min     max    cost  others")
     with tempfile.TemporaryDirectory() as made:
         site = Site(data=Path(made), cache=Path(made) / "cache", storage=Path(made), tracking="")
-        _enlarge(Path(made) / "photos", chosen.images, _SIZE)
-        part = load(Images(dataset="folder:photos", fold=1, size=_SIZE), site).train
-        for name in THEIRS:
-            _report("serving", name, *_compare(_serve(part, name), _serve_theirs(part, site, name, chosen), chosen))
-        for name in THEIRS:
-            _report("training", name, *_compare(_serve(part, name), _train(part), chosen))
-        for size, copies in ((_SIZE, 4), (4 * _SIZE, 1)):
-            folder = f"photos_{size}"
-            _enlarge(Path(made) / folder, chosen.images, size, copies)
-            both = _build(folder, site), _build_plainly(Path(made) / folder)
-            _report("building", f"{copies * chosen.images} JPEGs of {size}", *_compare(*both, chosen, warm=False))
+        for question in chosen.questions:
+            {"serving": _serving, "training": _training, "building": _building}[question](site, chosen)
 
 
-def _report(question: str, case: str, pairs: list[tuple[float, float]], others: float) -> None:
-    ours, theirs = (statistics.median(rates) for rates in zip(*pairs, strict=True))
-    ratios = [one / other for one, other in pairs]
-    spread = "".join(f"{each:8.2f}" for each in (statistics.median(ratios), min(ratios), max(ratios)))
-    print(f"{question:9s} {case:20s} {ours:7.0f}  {theirs:8.1f}         {spread}   {others:5.0%}", flush=True)
+def _serving(site: Site, chosen: argparse.Namespace) -> None:
+    part = _photos(site, chosen.images)
+    for name in THEIRS:
+        theirs = _serve_theirs(part, site, name, chosen.workers)
+        compare("serving", name, _serve(part, name), theirs, chosen.repeats)
 
 
-def _compare(
-    ours: Callable[[], float], theirs: Callable[[], float], chosen: argparse.Namespace, *, warm: bool = True
-) -> tuple[list[tuple[float, float]], float]:
-    """Images a second of both, once for each repeat, and the share of the processors that others had."""
+def _training(site: Site, chosen: argparse.Namespace) -> None:
+    part = _photos(site, chosen.images)
+    for name in THEIRS:
+        compare("training", name, _serve(part, name), _train(part), chosen.repeats)
+
+
+def _building(site: Site, chosen: argparse.Namespace) -> None:
+    for size, copies in ((_SIZE, 4), (4 * _SIZE, 1)):
+        folder = site.data / f"photos_{size}"
+        _enlarge(folder, chosen.images, size, copies)
+        case, both = f"{copies * chosen.images} JPEGs of {size}", (_build(folder.name, site), _build_plainly(folder))
+        compare("building", case, *both, chosen.repeats, warm=False)
+
+
+def _photos(site: Site, number: int) -> Part:
+    """The training part of so many photographs, from the cache."""
+    if not (site.data / "photos").exists():
+        _enlarge(site.data / "photos", number, _SIZE)
+    return load(Images(dataset="folder:photos", fold=1, size=_SIZE), site).train
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What a number of images took."""
+
+    rate: float
+    """Images a second."""
+    cost: float
+    """Seconds of all processors together that one image took."""
+
+
+def timed(work: Callable[[], int]) -> Run:
+    """A run of what tells how many images it saw."""
+    began, before = time.perf_counter(), _times()[2]
+    number = work()
+    return Run(rate=number / (time.perf_counter() - began), cost=(_times()[2] - before) / number)
+
+
+def compare(
+    question: str, case: str, ours: Callable[[], int], theirs: Callable[[], int], repeats: int, *, warm: bool = True
+) -> None:
+    """Prints images a second of both, and the ratios of the repeats."""
     if warm:
         ours()
         theirs()
     pairs = []
-    with _watched() as others:
-        for repeat in range(chosen.repeats):
-            first, second = (ours, theirs) if repeat % 2 else (theirs, ours)
-            one, other = first(), second()
-            pairs.append((one, other) if repeat % 2 else (other, one))
-    return pairs, others[0]
+    before = _times()
+    for repeat in range(repeats):
+        first, second = (ours, theirs) if repeat % 2 else (theirs, ours)
+        one, other = timed(first), timed(second)
+        pairs.append((one, other) if repeat % 2 else (other, one))
+    busy, whole, own = (after - first for after, first in zip(_times(), before, strict=True))
+    rates = [statistics.median(each.rate for each in runs) for runs in zip(*pairs, strict=True)]
+    ratios = [mine.rate / other.rate for mine, other in pairs]
+    cost = statistics.median(other.cost / mine.cost for mine, other in pairs)
+    spread = "".join(f"{each:8.2f}" for each in (statistics.median(ratios), min(ratios), max(ratios), cost))
+    line = f"{question:9s} {case:20s} {rates[0]:7.0f}  {rates[1]:8.1f}         {spread}"
+    print(f"{line}   {max(busy - own, 0) / whole:5.0%}", flush=True)
 
 
-def _serve(part: Part, name: str) -> Callable[[], float]:
-    def run() -> float:
-        began = time.perf_counter()
+def _serve(part: Part, name: str) -> Callable[[], int]:
+    def run() -> int:
         for batch in _batches(part, name):
             assert batch.dtype == torch.float32
-        return len(part) / (time.perf_counter() - began)
+        return len(part)
 
     return run
 
@@ -156,50 +196,45 @@ class _Files(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
             return self._transform(file.convert("RGB")), index % 5
 
 
-def _serve_theirs(part: Part, site: Site, name: str, chosen: argparse.Namespace) -> Callable[[], float]:
+def _serve_theirs(part: Part, site: Site, name: str, workers: int) -> Callable[[], int]:
     files = _Files([site.data / "photos" / each for each in part.names], vision.Compose(THEIRS[name]))
     loader = DataLoader(
-        files, batch_size=_BATCH, shuffle=True, num_workers=chosen.threads, prefetch_factor=4, persistent_workers=True
+        files, batch_size=_BATCH, shuffle=True, num_workers=workers, prefetch_factor=4, persistent_workers=True
     )
 
-    def run() -> float:
-        began = time.perf_counter()
+    def run() -> int:
         for batch, _ in loader:
             assert batch.dtype == torch.float32
-        return len(part) / (time.perf_counter() - began)
+        return len(part)
 
     return run
 
 
-def _train(part: Part) -> Callable[[], float]:
+def _train(part: Part) -> Callable[[], int]:
     """A ResNet-18's steps on batches that are there already."""
     torch.manual_seed(0)
     model: nn.Module = vision_models.resnet18(num_classes=5).to(memory_format=torch.channels_last)
     batch, labels = next(_batches(part, "none")), torch.arange(_BATCH) % 5
 
-    def run() -> float:
-        began = time.perf_counter()
+    def run() -> int:
         for _ in range(2):
             model.zero_grad(set_to_none=True)
             F.cross_entropy(model(batch), labels[: len(batch)]).backward()
-        return 2 * len(batch) / (time.perf_counter() - began)
+        return 2 * len(batch)
 
     return run
 
 
-def _build(folder: str, site: Site) -> Callable[[], float]:
-    def run() -> float:
+def _build(folder: str, site: Site) -> Callable[[], int]:
+    def run() -> int:
         shutil.rmtree(site.cache, ignore_errors=True)
-        began = time.perf_counter()
-        number = len(cached(DATASETS[f"folder:{folder}"], _SIZE, site).index)
-        return number / (time.perf_counter() - began)
+        return len(cached(DATASETS[f"folder:{folder}"], _SIZE, site).index)
 
     return run
 
 
-def _build_plainly(folder: Path) -> Callable[[], float]:
-    def run() -> float:
-        began = time.perf_counter()
+def _build_plainly(folder: Path) -> Callable[[], int]:
+    def run() -> int:
         files = sorted(folder.rglob("*.jpg"))
         pixels = np.empty((len(files), _SIZE, _SIZE, 3), dtype=np.uint8)
         for row, path in enumerate(files):
@@ -209,7 +244,7 @@ def _build_plainly(folder: Path) -> Callable[[], float]:
         with (folder.parent / "plain.npy").open("wb") as file:
             np.save(file, pixels)
             os.fsync(file.fileno())
-        return len(files) / (time.perf_counter() - began)
+        return len(files)
 
     return run
 
@@ -223,16 +258,6 @@ def _enlarge(folder: Path, number: int, size: int, copies: int = 1) -> None:
                 large = file.convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
             for copy in range(copies):
                 large.save(folder / place.name / f"{path.stem}_{copy}.jpg", quality=95)
-
-
-@contextmanager
-def _watched() -> Iterator[list[float]]:
-    """A list that holds, in the end, the share of the processors' time that neither we nor nobody had."""
-    found: list[float] = []
-    before = _times()
-    yield found
-    busy, whole, own = (after - first for after, first in zip(_times(), before, strict=True))
-    found.append(max(busy - own, 0.0) / whole)
 
 
 def _times() -> tuple[float, float, float]:

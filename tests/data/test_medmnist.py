@@ -7,6 +7,7 @@ import pytest
 from fakes import write_npz
 
 from sweeper.data import DATASETS
+from sweeper.data.dataset import read_index, target_columns
 
 COUNTS = {"train": 6, "val": 4, "test": 2}
 
@@ -59,6 +60,33 @@ def test_a_label_beyond_the_classes_is_refused(tmp_path: Path) -> None:
     write_npz(tmp_path / "breastmnist.npz", classes=3, counts=COUNTS)
     with pytest.raises(ValueError, match=r"breastmnist\.npz: train_labels hold 2; 'breastmnist' has 0\.\.1"):
         DATASETS["breastmnist"].index(tmp_path)
+
+
+def test_the_labels_of_chestmnist_are_its_matrix(tmp_path: Path) -> None:
+    path = tmp_path / "chestmnist.npz"
+    write_npz(path, classes=14, counts=COUNTS | {"train": 15}, several=True)
+    index, classes = read_index(DATASETS["chestmnist"], tmp_path)
+    with np.load(path) as file:
+        for part in COUNTS:
+            found = index[index["part"] == part][target_columns(classes)]
+            np.testing.assert_array_equal(found, file[f"{part}_labels"])
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (np.zeros((6, 1), dtype=np.uint8), r"train_labels have shape \(6, 1\); 'chestmnist' has 14 classes an image"),
+        (np.full((6, 14), 2, dtype=np.uint8), "train_labels hold 2; of each class they must tell 0 or 1"),
+    ],
+)
+def test_other_labels_of_chestmnist_are_refused(tmp_path: Path, labels: np.ndarray, said: str) -> None:
+    path = tmp_path / "chestmnist.npz"
+    write_npz(path, classes=14, counts=COUNTS, several=True)
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **arrays | {"train_labels": labels})
+    with pytest.raises(ValueError, match=rf"chestmnist\.npz: {said}"):
+        DATASETS["chestmnist"].index(tmp_path)
 
 
 def test_a_file_cut_short_is_named(tmp_path: Path) -> None:

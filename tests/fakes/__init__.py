@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from sweeper.data.chexpert import CHEXPERT
+
 SAME_FILES = {
     "bimcv_clean": "bimcv",
     "busi3": "busi",
+    **{each.name: "chexpert" for each in CHEXPERT},
     "cbis_ddsm_mass": "cbis_ddsm",
     "cbis_ddsm_calc": "cbis_ddsm",
     "ddsm3": "ddsm",
@@ -62,11 +65,17 @@ def write_text(path: Path, *lines: str) -> Path:
     return path
 
 
-def write_npz(path: Path, *, classes: int, counts: dict[str, int], size: int = 28, colour: bool = False) -> None:
-    """A file as MedMNIST lays it out."""
+def write_npz(
+    path: Path, *, classes: int, counts: dict[str, int], size: int = 28, colour: bool = False, several: bool = False
+) -> None:
+    """A file as MedMNIST lays it out; with `several`, image n is of the classes n and 2n, and the first of none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {}
     for seed, (part, images) in enumerate(counts.items()):
         arrays[f"{part}_images"] = noise(seed, images, size, size, *((3,) if colour else ()))
         arrays[f"{part}_labels"] = (np.arange(images) % classes).astype(np.uint8)[:, None]
+        if several:
+            own = np.arange(images)[:, None] % (classes + 1)
+            at = np.arange(1, classes + 1)
+            arrays[f"{part}_labels"] = ((own == at) | (2 * own == at)).astype(np.uint8)
     np.savez(path, **arrays)

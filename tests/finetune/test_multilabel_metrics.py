@@ -114,3 +114,65 @@ def test_missing_labels_are_refused() -> None:
         score(_table(truth, scores).drop(columns="label_4"), "multilabel")
     with pytest.raises(ValueError, match="label_0"):
         score(_table(truth, scores).drop(columns="label_0"), "multilabel")
+
+
+def _with_unknown() -> tuple[np.ndarray, np.ndarray]:
+    """A third of the labels are not known."""
+    truth, scores = _drawn(2)
+    return np.where(np.random.default_rng(3).random(truth.shape) < 1 / 3, np.nan, truth), scores
+
+
+@pytest.mark.parametrize(
+    ("name", "by_sklearn"),
+    [
+        ("auroc", metrics.roc_auc_score),
+        ("auprc", metrics.average_precision_score),
+        ("precision_macro", lambda truth, scores: metrics.precision_score(truth, scores > 0.5)),
+        ("recall_macro", lambda truth, scores: metrics.recall_score(truth, scores > 0.5)),
+        ("f1_macro", lambda truth, scores: metrics.f1_score(truth, scores > 0.5)),
+    ],
+)
+def test_each_class_is_judged_by_the_images_of_which_it_is_known(name: str, by_sklearn: Callable) -> None:
+    truth, scores = _with_unknown()
+    seen = ~np.isnan(truth)
+    each = [by_sklearn(truth[rows, n].astype(int), scores[rows, n]) for n, rows in enumerate(seen.T)]
+    assert score(_table(truth, scores), "multilabel")[name] == pytest.approx(np.mean(each), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "by_sklearn"),
+    [
+        ("auroc_micro", metrics.roc_auc_score),
+        ("nll", metrics.log_loss),
+        ("brier", metrics.brier_score_loss),
+    ],
+)
+def test_all_labels_are_judged_together_by_those_that_are_known(name: str, by_sklearn: Callable) -> None:
+    truth, scores = _with_unknown()
+    seen = ~np.isnan(truth)
+    expected = by_sklearn(truth[seen].astype(int), scores[seen])
+    assert score(_table(truth, scores), "multilabel")[name] == pytest.approx(expected, abs=1e-12)
+
+
+def test_an_image_is_predicted_right_when_all_that_is_known_of_it_is() -> None:
+    truth = np.array([[1, np.nan], [0, 1], [np.nan, np.nan], [1, 0]])
+    scores = np.array([[0.9, 0.9], [0.1, 0.2], [0.9, 0.9], [0.8, 0.1]])
+    assert score(_table(truth, scores), "multilabel")["accuracy"] == 0.75
+
+
+def test_a_class_of_which_nothing_is_known_is_left_out_and_counted() -> None:
+    truth, scores = _drawn()
+    without = score(_table(truth[:, :4], scores[:, :4]), "multilabel")
+    found = score(_table(np.where(np.arange(5) == 4, np.nan, truth), scores), "multilabel", by_class=True)
+    assert (found["classes_absent"], found["classes_unranked"]) == (1, 1)
+    assert math.isnan(found["auroc_class_4"])
+    assert {name: found[name] for name in METRICS_OF_CLASSES} == {name: without[name] for name in METRICS_OF_CLASSES}
+
+
+METRICS_OF_CLASSES = ("auroc", "auprc", "auroc_weighted", "auprc_trapezoid", "f1_macro")
+
+
+def test_labels_of_which_nothing_is_known_are_refused() -> None:
+    truth, scores = _drawn()
+    with pytest.raises(ValueError, match="no label of the predictions is known"):
+        score(_table(np.full(truth.shape, np.nan), scores), "multilabel")
