@@ -187,7 +187,7 @@ class Recipe:
     """`cross_entropy`, `bce` (one-vs-rest sigmoids) or `focal` (Lin et al. 2017)."""
     class_weights: str | tuple[float, ...] = "none"
     """`none`, `balanced` (inverse class frequency in the training part, mean 1 over its images), or one number a class;
-    with `bce` the weights of the positives."""
+    with `bce` the weights of the positives; `balanced` of a multi-label set is negatives / positives of each class."""
     focal_gamma: float = 2.0
     """Of `focal`, >= 0."""
     frozen: int = 0

@@ -21,7 +21,7 @@ DATASETS: Mapping[str, dict[str, Any]] = {
     "APTOS2019": {"dataset": "aptos2019", "fold": 1, "monitor": "quadratic_kappa"},
     "DDSM": {"dataset": "ddsm", "input": "red", "monitor": "auroc"},
     "ISIC2019": {"dataset": "isic2019", "fold": 1, "monitor": "recall_macro"},
-    "CheXpert": {"dataset": "chexpert", "fold": 1, "input": "red", "loss": "bce", "monitor": "auroc"},
+    "CheXpert": {"dataset": "chexpert_u_zeros", "fold": 1, "input": "red", "loss": "bce", "monitor": "auroc"},
     "Camelyon": {"dataset": "pcam", "monitor": "auroc"},
 }
 """Data set -> its axes: name, the first of our folds where the study split at random, the rule for grey images, the

@@ -217,7 +217,7 @@ def test_dino_weights_come_with_the_model_s_plain_name(folder: Path) -> None:
     [
         ("DDSM", {"dataset": "ddsm", "fold": 0, "input": "red", "loss": "cross_entropy", "monitor": "auroc"}),
         ("ISIC2019", {"dataset": "isic2019", "fold": 1, "input": "rgb", "monitor": "recall_macro"}),
-        ("CheXpert", {"dataset": "chexpert", "input": "red", "loss": "bce", "monitor": "auroc"}),
+        ("CheXpert", {"dataset": "chexpert_u_zeros", "input": "red", "loss": "bce", "monitor": "auroc"}),
         ("Camelyon", {"dataset": "pcam", "fold": 0, "input": "rgb", "monitor": "auroc"}),
     ],
 )

@@ -12,7 +12,7 @@ SIMILARITIES = 2**26
 """Similarities that are held at a time (256 MB in float32); queries are taken in chunks of this many over the bank."""
 
 Features = npt.NDArray[np.floating] | torch.Tensor
-Labels = npt.NDArray[np.integer] | torch.Tensor
+Labels = npt.NDArray[np.integer] | npt.NDArray[np.floating] | torch.Tensor
 
 
 def knn_scores(
