@@ -35,8 +35,8 @@ def _image_problems(images: Images) -> tuple[str, ...]:
     found = []
     if images.dataset not in data.DATASETS:
         found.append(f"dataset '{images.dataset}' is unknown; {nearest(images.dataset, data.DATASETS)}")
-    if images.augment not in data.AUGMENT_NAMES:
-        found.append(f"augment '{images.augment}' is unknown; {nearest(images.augment, data.AUGMENT_NAMES)}")
+    if unknown := data.augment_problem(images.augment):
+        found.append(unknown)
     if (trouble := protocol_problem(images.protocol, images.fold)) is not None:
         found.append(trouble)
     return tuple(found)
