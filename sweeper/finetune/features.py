@@ -17,7 +17,7 @@ import torch
 from filelock import FileLock
 from torch import nn
 
-from sweeper.data.loading import HELD_BYTES, Held, Part
+from sweeper.data.loading import HELD_BYTES, Held, Part, Viewed
 from sweeper.finetune.group import place
 from sweeper.finetune.view import View, forward, train_mode
 from sweeper.models.classifier import Classifier
@@ -60,6 +60,8 @@ def is_fixed(model: nn.Module, parts: Sequence[Part], view: View, frozen: Sequen
         return False
     kept = {id(buffer) for module in frozen for buffer in module.buffers()}
     if any(each.requires_grad for each in model.backbone.parameters()):
+        return False
+    if any(isinstance(part, Viewed) for part in parts):  # what is kept is of images as they are
         return False
     if any(id(buffer) not in kept for buffer in model.backbone.buffers()):
         return False
