@@ -152,7 +152,8 @@ CELL = make_cell(
 
 @pytest.fixture(scope="module")
 def cluster(place: Site) -> Iterator[Site]:
-    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False)
+    # without a dashboard Train asks the one of a Ray beside, and ends a group that this does not know
+    ray.init(num_cpus=3, include_dashboard=True, log_to_driver=False)
     yield place
     close_lane()
     ray.shutdown()
