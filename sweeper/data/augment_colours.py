@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from sweeper.data.augment_draws import chosen, places, uniform, windows
-from sweeper.data.augment_pixels import AT_ONCE, exchanged
+from sweeper.data.augment_pixels import AT_ONCE, chosen_of, exchanged
 from sweeper.data.moving import move
 
 _WHITE = 255
@@ -99,10 +99,10 @@ def _some(
     rows = which.nonzero().squeeze(1)
     changed = []
     for some in rows.split(AT_ONCE if images.device.type == "cpu" else len(rows)):
-        shown = images[move(some, images.device)].to(torch.float32, memory_format=torch.contiguous_format)
+        shown = chosen_of(images, some).to(torch.float32, memory_format=torch.contiguous_format)
         found = change(shown, *(each[some] for each in given))
         changed.append((found if images.is_floating_point() else found.round().clamp_(0, _WHITE)).to(images.dtype))
-    return exchanged(images, move(rows, images.device), torch.cat(changed))
+    return exchanged(images, rows, torch.cat(changed))
 
 
 def _recolour(images: torch.Tensor, factors: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
@@ -143,7 +143,7 @@ def _saturate(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
 def _turn_hue(images: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
     """Hues moved on by so many turns of their circle, value and saturation as they are."""
     red, green, blue = images.unbind(1)
-    most, least = images.amax(dim=1), images.amin(dim=1)
+    most, least = torch.maximum(red, green).maximum(blue), torch.minimum(red, green).minimum(blue)
     span = most - least
     divisor = torch.where(span == 0, 1, span)
     sixths = torch.where(
@@ -152,8 +152,12 @@ def _turn_hue(images: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
         torch.where(most == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
     )
     sixths = sixths + 6 * turns.squeeze(1)
-    falls = [(sixths + each).remainder(6) for each in _SIXTHS]
-    return torch.stack([most - span * torch.minimum(each, 4 - each).clamp(0, 1) for each in falls], dim=1)
+    found = []
+    for each in _SIXTHS:
+        fall = sixths + each
+        fall = fall - 6 * (fall / 6).floor()  # torch's own remainder takes ten times as long
+        found.append(most - span * torch.minimum(fall, 4 - fall).clamp_(0, 1))
+    return torch.stack(found, dim=1)
 
 
 def _smooth(images: torch.Tensor, sd: torch.Tensor, reach: int) -> torch.Tensor:

@@ -45,13 +45,22 @@ def slid(length: int, moved: torch.Tensor) -> torch.Tensor:
     return (torch.arange(length) + moved.view(-1, 1)).clamp(0, length - 1)
 
 
+def chosen_of(images: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """The images in these rows (int64, on the CPU), in memory as channels_last."""
+    return images.movedim(1, -1).index_select(0, move(rows, images.device)).movedim(-1, 1)
+
+
 def exchanged(images: torch.Tensor, rows: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     """The images, with `others` in place of those in these rows, in memory as channels_last.
 
     Args:
-        rows: int64 (n,), on the images' device.
+        rows: int64 (n,), on the CPU.
         others: (n, channels, height, width), of the same type.
     """
-    found = images.clone(memory_format=torch.channels_last)
-    found[rows] = others
-    return found
+    found, others = images.movedim(1, -1).clone(memory_format=torch.contiguous_format), others.movedim(1, -1)
+    if images.device.type == "cpu":  # ten times as fast as by index, which copies byte by byte
+        for row, other in zip(rows.tolist(), others, strict=True):
+            found[row] = other
+    else:
+        found.index_copy_(0, move(rows, images.device), others.contiguous())
+    return found.movedim(-1, 1)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch.nn import functional as F
 
-from sweeper.data.augment_pixels import AT_ONCE, exchanged, mirrored, pick
+from sweeper.data.augment_pixels import AT_ONCE, chosen_of, exchanged, mirrored, pick
 from sweeper.data.moving import move
 
 
@@ -65,8 +65,7 @@ def placed(images: torch.Tensor, changes: Sequence[Change]) -> torch.Tensor:
         return images
     if not touched.all():
         rows = touched.nonzero().squeeze(1)
-        there = move(rows, images.device)
-        return exchanged(images, there, placed(images[there], [_of(each, rows) for each in changes]))
+        return exchanged(images, rows, placed(chosen_of(images, rows), [_of(each, rows) for each in changes]))
     if all(isinstance(each, Flip) for each in changes):
         return _mirror(images, [each for each in changes if isinstance(each, Flip)])
     if images.device.type != "cpu":
@@ -124,13 +123,13 @@ def _cut_each(images: torch.Tensor, changes: Sequence[Change]) -> torch.Tensor:
     cuts = [each for each in changes if isinstance(each, Cut)]
     flips = [each for each in changes if isinstance(each, Flip)]
     windows = torch.stack([torch.stack([each.left, each.top, each.width, each.height], dim=1) for each in cuts], dim=1)
-    found = torch.empty_like(images, memory_format=torch.channels_last)
+    found = torch.empty_like(images, memory_format=torch.channels_last).movedim(1, -1)
     for row, ((left, top, width, height),) in enumerate(windows.tolist()):
         window = images[row : row + 1, :, top : top + height, left : left + width]
         seen = F.interpolate(window, size=images.shape[-2:], mode="bilinear", align_corners=False)
-        axes = [each.axis for each in flips if each.chosen[row]]
-        found[row] = seen[0].flip(axes) if axes else seen[0]
-    return found
+        axes = [each.axis - 1 for each in flips if each.chosen[row]]  # the channels come last here
+        found[row] = seen.movedim(1, -1)[0].flip(axes) if axes else seen.movedim(1, -1)[0]
+    return found.movedim(-1, 1)
 
 
 def _sample(images: torch.Tensor, changes: Sequence[Change]) -> torch.Tensor:

@@ -4,13 +4,13 @@ Three questions, each answered by ratios within one run; no time is judged. It n
 flower_photos, which it enlarges into a temporary folder. Run it as a script, or with
 `pytest -m benchmark -n0 -s tests/benchmarks/bench_data.py`:
 
-    python tests/benchmarks/bench_data.py [--threads 4] [--workers 4] [--repeats 3] [--images 1000]
+    python tests/benchmarks/bench_data.py [--processes 4] [--workers 4] [--repeats 3] [--images 1000]
         [--questions serving training building]
 
-`serving`: float32 batches, changed and normalised, as a training step takes them; from the cache by this process, and
-by Pillow, torchvision's transforms and a DataLoader. `training`: loading against the forward and backward pass of a
-ResNet-18 that it feeds. `building`: the cache against a plain loop of one process that decodes, resizes and stores;
-both bring what they made to the disk.
+`serving`: float32 batches, changed and normalised, as a training step takes them; from the cache by processes of one
+thread, as cells run on a CPU, and by Pillow, torchvision's transforms and a DataLoader with workers. `training`:
+loading against the forward and backward pass of a ResNet-18 that it feeds. `building`: the cache against a plain loop
+of one process that decodes, resizes and stores; both bring what they made to the disk.
 
 The repeats alternate: both meet the same machine. `others` is the share of its processors that other programs took
 meanwhile, and `cost` the ratio of processor time per image, theirs over ours, which says more where that share is high:
@@ -19,6 +19,7 @@ a big batch back each time is the environment's choice: see MALLOC_ in the first
 """
 
 import argparse
+import multiprocessing
 import os
 import platform
 import resource
@@ -29,7 +30,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +61,7 @@ from sweeper.site import Site  # noqa: E402
 _PHOTOS = _ROOT.parent / "shared" / "data" / "flower_photos"
 _SIZE, _BATCH = 224, 64
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_IMAGES = Images(dataset="folder:photos", fold=1, size=_SIZE)
 _TAIL = [vision.ToTensor(), vision.Normalize(_MEAN, _STD)]
 THEIRS = {
     "none": [vision.Resize((_SIZE, _SIZE)), *_TAIL],
@@ -84,14 +88,14 @@ def test_data_from_the_cache_against_the_ways_this_replaces() -> None:
 def main(arguments: list[str]) -> None:
     """Prints one line a case."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--threads", type=int, default=4)
+    parser.add_argument("--processes", type=int, default=4)
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--questions", nargs="+", default=["serving", "training", "building"])
     chosen = parser.parse_args(arguments)
-    torch.set_num_threads(chosen.threads)
-    print(f"\n{_surroundings()}; {chosen.threads} threads, {chosen.workers} workers; {chosen.images} images")
+    torch.set_num_threads(1)
+    print(f"\n{_surroundings()}; {chosen.processes} processes, {chosen.workers} workers; {chosen.images} images")
     print("question  case                  ours/s  theirs/s   ratio: median     min     max    cost  others")
     with tempfile.TemporaryDirectory() as made:
         site = Site(data=Path(made), cache=Path(made) / "cache", storage=Path(made), tracking="")
@@ -100,10 +104,19 @@ def main(arguments: list[str]) -> None:
 
 
 def _serving(site: Site, chosen: argparse.Namespace) -> None:
-    part = _photos(site, chosen.images)
-    for name in THEIRS:
-        theirs = _serve_theirs(part, site, name, chosen.workers)
-        compare("serving", name, _serve(part, name), theirs, chosen.repeats)
+    part, context = _photos(site, chosen.images), multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(chosen.processes, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        for name in THEIRS:
+
+            def ours(name: str = name) -> int:
+                return sum(pool.map(partial(_see_all, site), [name] * chosen.processes))
+
+            compare("serving", name, ours, _serve_theirs(part, site, name, chosen.workers), chosen.repeats)
+
+
+def _see_all(site: Site, name: str) -> int:
+    """What a cell does in an epoch, without the network: how many images it saw."""
+    return _serve(load(_IMAGES, site).train, name)()
 
 
 def _training(site: Site, chosen: argparse.Namespace) -> None:
@@ -124,7 +137,7 @@ def _photos(site: Site, number: int) -> Part:
     """The training part of so many photographs, from the cache."""
     if not (site.data / "photos").exists():
         _enlarge(site.data / "photos", number, _SIZE)
-    return load(Images(dataset="folder:photos", fold=1, size=_SIZE), site).train
+    return load(_IMAGES, site).train
 
 
 @dataclass(frozen=True, kw_only=True)
