@@ -7,7 +7,6 @@ Batches, epochs and the order of the images are the training loop's; random chan
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,7 +17,7 @@ from sweeper.data import DATASETS
 from sweeper.data.augment import AUGMENTS, View, view_of
 from sweeper.data.cache import Cached, cached
 from sweeper.data.dataset import Metric, Task, target_columns
-from sweeper.data.folds import split
+from sweeper.data.kept_splits import parts_of
 from sweeper.data.moving import move
 from sweeper.site import Site
 
@@ -108,7 +107,7 @@ def load(images: Images, site: Site) -> Loaded:
     """
     dataset = DATASETS[images.dataset]
     whole = cached(dataset, images.size, site)
-    parts = _split(whole, replace(images, size=0, augment="", pixels=""), site.data)
+    parts = parts_of(whole, images, site)
     view = view_of(images.augment)
     return Loaded(
         train=_part(whole, parts == "train"),
@@ -162,25 +161,6 @@ def _row(
         rows = 255 * torch.tensor([mean, std], dtype=torch.float32, device=device)  # (2, 3)
         centre, scale = rows.view(2, 1, 1, 1, 3).repeat(1, 1, 1, width, 1).movedim(-1, 2)
         return centre, scale
-
-
-@lru_cache(maxsize=64)
-def _split(whole: Cached, cut: Images, root: Path) -> pd.Series:
-    """`split`, once for each entry that this process holds open: cells of one study ask for the same few.
-
-    Args:
-        cut: what does not tell how the set is cut is blank in it.
-    """
-    return split(
-        whole.index,
-        fold=cut.fold,
-        fraction=cut.fraction,
-        shots=cut.shots,
-        protocol=cut.protocol,
-        root=root,
-        name=cut.dataset,
-        several=whole.task == "multilabel",
-    )
 
 
 def _shown(part: Part, view: View | None) -> Part:
