@@ -94,19 +94,22 @@ class Loaded:
     """Of the whole set at this size, whatever the fold."""
 
 
-def load(images: Images, site: Site) -> Loaded:
+def load(images: Images, site: Site, *, look: bool = True) -> Loaded:
     """The parts that `images` names; the set is decoded first where it is not yet.
 
     The training part shows whole images, whose random changes are the training loop's to ask for; the others show what
     the augmentation has validation images undergo.
+
+    Args:
+        look: whether changes of the set's files are looked for though this process did so before, which takes 100,000
+            of them 5 s. Without, they are the images that it found then, and have their fingerprint.
 
     Raises:
         KeyError: when no data set has this name.
         FileNotFoundError: when the set is not there.
         ValueError: when an image cannot be decoded, the set cannot be split so, or the augmentation is none.
     """
-    dataset = DATASETS[images.dataset]
-    whole = cached(dataset, images.size, site)
+    whole = _look(images.dataset, images.size, site) if look else _found(images.dataset, images.size, site)
     parts = parts_of(whole, images, site)
     view = view_of(images.augment)
     return Loaded(
@@ -115,7 +118,7 @@ def load(images: Images, site: Site) -> Loaded:
         test=_shown(_part(whole, parts == "test"), view),
         classes=whole.classes,
         task=whole.task,
-        metric=dataset.metric,
+        metric=DATASETS[images.dataset].metric,
         fingerprint=whole.fingerprint,
     )
 
@@ -161,6 +164,13 @@ def _row(
         rows = 255 * torch.tensor([mean, std], dtype=torch.float32, device=device)  # (2, 3)
         centre, scale = rows.view(2, 1, 1, 1, 3).repeat(1, 1, 1, width, 1).movedim(-1, 2)
         return centre, scale
+
+
+def _look(dataset: str, size: int, site: Site) -> Cached:
+    return cached(DATASETS[dataset], size, site)
+
+
+_found = lru_cache(maxsize=8)(_look)
 
 
 def _shown(part: Part, view: View | None) -> Part:
