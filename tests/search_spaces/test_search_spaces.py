@@ -136,7 +136,7 @@ def test_feature_reuse_has_three_starts_of_four_models_five_times() -> None:
     models |= {"inception_v3.tv_in1k", "resnet50.tv_in1k"}
     for model in models:
         for target in TARGETS["feature_reuse.py"]:
-            own = dict(model=model, dataset=target)
+            own: dict[str, Any] = dict(model=model, dataset=target)
             assert count("feature_reuse.py", source="random", depth=None, **own) == 5
             assert count("feature_reuse.py", source="imagenet", blocks=None, depth=None, **own) == 5
             assert count("feature_reuse.py", blocks=0, rest="stats", **own) == 5
