@@ -115,6 +115,8 @@ def _images(path: Path, part: str, channels: int, stamp: str) -> "Rows":
 def _read(path: Path, array: str) -> "np.ndarray":
     import numpy as np
 
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is no .npz file; fetch the file again")
     try:
         with np.load(path) as file:
             return file[array]

@@ -7,7 +7,7 @@ the unpacking is kept at up to 256 places on the way. Rows in their order cost o
 deflated member is compared once all of it has been passed, that of a stored one is not.
 """
 
-import os
+import io
 import struct
 import zipfile
 import zlib
@@ -43,12 +43,13 @@ class Rows:
                 header = file.tell()
         if fortran or self.dtype.hasobject:
             raise ValueError("it is no array of numbers, row after row; save it again with numpy.savez_compressed")
-        self._file = path.open("rb", buffering=0)
-        self._header, self._row = header, int(np.prod(self.shape[1:])) * self.dtype.itemsize
+        self._path, self._header = path, header
+        self._row = int(np.prod(self.shape[1:])) * self.dtype.itemsize  # bytes
         if member.file_size != header + self.shape[0] * self._row:
             raise ValueError(f"its shape is {self.shape}, which {member.file_size - header} bytes do not fill")
-        self._member = _Packed(self._file.fileno(), member) if member.compress_type else None
-        self._first = _data_of(self._file.fileno(), member)
+        with path.open("rb", buffering=0) as file:
+            self._first = _data_of(file, member)
+        self._packed = _Packed(member, self._first) if member.compress_type else None
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -63,42 +64,44 @@ class Rows:
         if not 0 <= row < len(self):
             raise IndexError(f"there is no row {row}; it has {len(self)}")
         start = self._header + row * self._row
-        if self._member:
-            told = self._member.read(start, self._row)
-        else:
-            told = _exactly(self._file.fileno(), self._row, self._first + start)
+        with self._path.open("rb", buffering=0) as file:  # one that stays open would be shared after a fork
+            if self._packed:
+                told = self._packed.read(file, start, self._row)
+            else:
+                told = _exactly(file, self._row, self._first + start)
         return np.frombuffer(told, dtype=self.dtype).reshape(self.shape[1:])
 
 
 class _Packed:
     """A deflated member at any place."""
 
-    def __init__(self, file: int, member: zipfile.ZipInfo) -> None:
+    def __init__(self, member: zipfile.ZipInfo, first: int) -> None:
+        """Args: first: place in the file of its first byte."""
         if member.compress_type != zipfile.ZIP_DEFLATED:
             raise ValueError(f"it is packed by method {member.compress_type}; save it with numpy.savez_compressed")
-        self._file, self._size, self._crc = file, member.file_size, member.CRC
-        self._end = _data_of(file, member) + member.compress_size
+        self._size, self._crc, self._end = member.file_size, member.CRC, first + member.compress_size
         self._apart = max(_CLOSEST, self._size // _MARKS)
-        self._now = _Place(0, _data_of(file, member), zlib.decompressobj(-zlib.MAX_WBITS))
+        self._now = _Place(0, first, zlib.decompressobj(-zlib.MAX_WBITS))
         self._marks = [self._now.copy()]
         self._checked, self._sum = 0, 0  # unpacked bytes of which the checksum is known, and that
 
-    def read(self, start: int, length: int) -> bytes:
+    def read(self, file: io.FileIO, start: int, length: int) -> bytes:
         """Unpacked bytes from a place on."""
         mark = self._marks[bisect_right([each.unpacked for each in self._marks], start) - 1]
         if not mark.unpacked <= self._now.unpacked <= start:
             self._now = mark.copy()
         while self._now.unpacked < start:
-            self._next(min(_SKIPPED, start - self._now.unpacked))
+            self._next(file, min(_SKIPPED, start - self._now.unpacked))
         found = bytearray()
         while len(found) < length:
-            found += self._next(length - len(found))
+            found += self._next(file, length - len(found))
         return bytes(found)
 
-    def _next(self, most: int) -> bytes:
+    def _next(self, file: io.FileIO, most: int) -> bytes:
         """Some bytes more, none only while the packed ones that were read tell none; marks and checksum follow."""
         now = self._now
-        piece = os.pread(self._file, min(_PIECE, self._end - now.packed), now.packed)
+        file.seek(now.packed)
+        piece = file.read(min(_PIECE, self._end - now.packed))
         found = now.unpacking.decompress(piece, most)
         if not found and not piece:
             raise EOFError(f"it ends after {now.unpacked} of {self._size} bytes")
@@ -141,14 +144,15 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
             raise ValueError(f"it is written in version {version} of the format; save it again with numpy.savez")
 
 
-def _data_of(file: int, member: zipfile.ZipInfo) -> int:
+def _data_of(file: io.FileIO, member: zipfile.ZipInfo) -> int:
     """Place in the file of a member's first byte: the lengths before it stand only there."""
     *_, name, extra = _LOCAL_HEADER.unpack(_exactly(file, _LOCAL_HEADER.size, member.header_offset))
     return member.header_offset + _LOCAL_HEADER.size + name + extra
 
 
-def _exactly(file: int, length: int, place: int) -> bytes:
-    found = os.pread(file, length, place)  # no position that processes would share after a fork
+def _exactly(file: io.FileIO, length: int, place: int) -> bytes:
+    file.seek(place)
+    found = file.read(length)
     if len(found) != length:
         raise EOFError(f"the file ends {length - len(found)} bytes too early")
     return found
