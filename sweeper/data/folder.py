@@ -138,7 +138,10 @@ def read_folder(
         for folder in folders:
             files = [file for file in _image_files(folder) if keep is None or keep(file)]
             if not files:
-                raise ValueError(f"data set '{name}': class folder {folder} has no image ({', '.join(SUFFIXES)})")
+                raise ValueError(
+                    f"data set '{name}': class folder {folder} has no image ({', '.join(SUFFIXES)}); unpack the set "
+                    "again, or take the folder away"
+                )
             for file in files:
                 image = _named(file, base)
                 rows.append((image, folder.name, patient_of(file) if patient_of else image, part))
