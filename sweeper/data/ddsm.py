@@ -32,7 +32,7 @@ def _ddsm(name: str, label_of: dict[str, str]) -> Dataset:
         channels=1,
         cite="Heath et al. 2001, The Digital Database for Screening Mammography, IWDM; "
         "lists of Wu et al. 2018, DeepMiner, arXiv 1805.12323",
-        licence="free for research, cite",
+        licence="by the terms of the University of South Florida; cite the paper",
         remedy=_REMEDY,
         patients="the case of the file's name, as B_3504 of cancer_15-B_3504_1.RIGHT_CC.LJPEG.1.jpg",
         url="http://www.eng.usf.edu/cvprg/mammography/database.html",
