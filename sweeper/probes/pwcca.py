@@ -71,7 +71,7 @@ def _inverse_root(layer: npt.NDArray[np.float64], samples: float) -> npt.NDArray
     """Symmetric inverse square root of samples x covariance."""
     if basis_of(layer, samples=samples).directions < layer.shape[1]:
         raise ValueError(
-            "features of a layer depend linearly on each other, so google/svcca's directions are not defined; take `pwcca`"
+            "features of a layer depend linearly on each other, google/svcca's directions are undefined; take `pwcca`"
         )
     variances, vectors = np.linalg.eigh(np.cov(layer.T).reshape(layer.shape[1], -1) * (len(layer) - 1))
     return (vectors / np.sqrt(variances)) @ vectors.T
