@@ -201,6 +201,15 @@ def test_biased_cka_of_single_features_is_their_squared_correlation() -> None:
     assert cka(x[:, :1], y[:, :1], estimator="biased") == pytest.approx(expected, rel=1e-12)
 
 
+def test_biased_cka_is_rsatoolboxs_whitened_similarity_of_distances() -> None:
+    draw = np.random.default_rng(5)
+    x, y = draw.normal(size=(60, 7)), draw.normal(size=(60, 90))
+    y[:, :7] += 2 * x
+    # rsatoolbox 0.3.2: compare(method="cosine_cov") of squared Euclidean distances, which Diedrichsen et al. 2021
+    # show to be linear CKA.
+    assert cka(x, y + 3, estimator="biased") == pytest.approx(0.6418978820486494, rel=1e-13)
+
+
 @pytest.mark.parametrize("estimator", ["debiased", "biased"])
 def test_gram_matrices_give_the_value_of_the_features(estimator: Estimator) -> None:
     xs, ys = [normal(30, 4) + 3, normal(30, 90)], [normal(30, 12, seed=1)]

@@ -27,7 +27,7 @@ def test_one_minus_its_square_is_scipys_disparity() -> None:
 def test_the_distance_is_what_the_best_rotation_leaves_of_sides_padded_with_zeros(widths: tuple[int, int]) -> None:
     x, y = (normal(60, width, seed=width) for width in widths)
     padded = [np.pad(_scaled(each), ((0, 0), (0, max(widths) - each.shape[1]))) for each in (x, y)]
-    rotation, _ = orthogonal_procrustes(*padded)
+    rotation, _ = orthogonal_procrustes(padded[0], padded[1])
     left_over = np.linalg.norm(padded[0] @ rotation - padded[1]) ** 2
     assert procrustes_distance(procrustes(x, y)) == pytest.approx(left_over, abs=1e-12)
 
