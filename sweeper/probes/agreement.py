@@ -104,7 +104,7 @@ def _mistakes(one: Decisions, other: Decisions, label: int, task: str) -> Pair:
 
 
 def _right(decisions: Decisions) -> Marks:
-    return (decisions.predicted & decisions.truth).any(axis=1)
+    return np.asarray((decisions.predicted & decisions.truth).any(axis=1))
 
 
 def _told(what: str, pair: Pair) -> dict[str, float]:
