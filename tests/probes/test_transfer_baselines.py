@@ -8,7 +8,7 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sweeper.probes.baselines import knn_baseline, linear_probe
+from sweeper.probes.transfer_baselines import knn_baseline, linear_probe
 
 
 def _data(
