@@ -20,7 +20,7 @@ from sweeper.job import CellJob, Failure, Job, Orders, RateJob, Report, Spent
 from sweeper.live import Progress
 from sweeper.outcome import ATTEMPTS, Fault, Outcome, RateTrial, Trained
 from sweeper.rates import Search, Searches
-from sweeper.recording import Recorder
+from sweeper.recording import Recorder, record_search
 from sweeper.work import MANIFEST, discard
 
 _SAME_FAILURES = 5
@@ -237,29 +237,17 @@ class Jobs:
     def _found(self, search: Search) -> None:
         """Gives a setting's cells the rate that was found for them."""
         lr = search.found()
-        self._record(search, lr)
+        self._record(search)
         if lr is None:
             self._give_up(search, search.nothing_found(), "own", 1)
             return
         for cell in self._seekers.pop(search.setting):
             self._push(cell, lr)
 
-    def _record(self, search: Search, lr: float | None) -> None:
+    def _record(self, search: Search) -> None:
         """Has the rates that a search tried recorded."""
-        orders, table = self._orders, search.table()
-
-        def record() -> None:
-            store.log_search(
-                orders.site,
-                orders.study,
-                search.cell,
-                lr=lr,
-                table=table,
-                tags=orders.tags,
-                check_lease=self._check_lease,
-            )
-
-        self._recorder.do(record)
+        orders, check = self._orders, self._check_lease
+        self._recorder.do(record_search(search, orders.site, orders.study, tags=orders.tags, check_lease=check))
 
     def _give_up(self, search: Search, error: str, fault: Fault, attempts: int) -> None:
         """Loses the cells of a setting whose rate will not be found; together they count as one failure."""

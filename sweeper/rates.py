@@ -9,7 +9,7 @@ rate `ladder` picks. No trial is run here.
 
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -259,6 +259,14 @@ class Searches:
         if setting not in self._firsts:
             self._firsts[setting] = min(self._cells[setting], key=lambda cell: (self._generation(cell), _place(cell)))
         return self._firsts[setting]
+
+    def ended(self, but: Collection[str]) -> list[Search]:
+        """Those that have come to their end, by this driver or an earlier one, but for some settings."""
+        asked = self._cells.keys() - set(but)
+        if not asked or not self._path.exists():
+            return []
+        begun = set(optuna.get_all_study_names(self._storage))
+        return [search for setting in sorted(asked & begun) if not (search := self.open(setting)).left]
 
     def open(self, setting: str) -> Search:
         """The search of one setting, with what is known of it."""

@@ -7,12 +7,14 @@ recorded, and in which order, is `store`'s business.
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sweeper import store
 from sweeper.outcome import Curve, Outcome
+from sweeper.rates import Search, Searches
 from sweeper.site import Site
 from sweeper.work import CURVE, discard, sealed
 
@@ -21,7 +23,7 @@ _SECONDS_BETWEEN_LOOKS = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class _Task:
-    run: Callable[[], None]
+    run: Callable[[], object]
     key: str | None
     """Of the cell that is finished when this is done, if it is one."""
     listed: bool = True
@@ -67,7 +69,7 @@ class Recorder:
         key = Outcome.from_json((folder / "outcome.json").read_text()).cell.key
         self._tasks.put(_Task(run=run, key=key))
 
-    def do(self, run: Callable[[], None]) -> None:
+    def do(self, run: Callable[[], object]) -> None:
         """Does something else with the store, soon and in its turn."""
         self._tasks.put(_Task(run=run, key=None))
 
@@ -117,6 +119,23 @@ class Recorder:
             if len(curve.epochs) > count:
                 run_id = store.show(self._site, self._study, curve.cell, curve.epochs[count:], run_id)
                 self._shown[curve.cell.key] = run_id, len(curve.epochs)
+
+
+def record_searches(
+    searches: Searches, site: Site, study: str, *, tags: Mapping[str, str], check_lease: Callable[[], None]
+) -> None:
+    """Records the searches that ended while MLflow was away, in a driver that was killed before it came back."""
+    known = {run.data.tags[store.SETTING] for run in store.searches(site, study)}
+    for search in searches.ended(but=known):
+        record_search(search, site, study, tags=tags, check_lease=check_lease)()
+
+
+def record_search(
+    search: Search, site: Site, study: str, *, tags: Mapping[str, str], check_lease: Callable[[], None]
+) -> Callable[[], str]:
+    """What records the rates that a search has tried by now, once, whoever calls it and when."""
+    tried = {"lr": search.found(), "table": search.table()}
+    return partial(store.log_search, site, study, search.cell, **tried, tags=tags, check_lease=check_lease)
 
 
 def _read(path: Path) -> Curve | None:

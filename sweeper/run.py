@@ -124,7 +124,8 @@ def _run_sweep(sweep: Sweep, site: Site, again: Collection[str], lost: set[str])
     """
     from sweeper import cluster
     from sweeper.lease import acquire
-    from sweeper.recording import Recorder
+    from sweeper.rates import Searches
+    from sweeper.recording import Recorder, record_searches
 
     devices = cluster.devices_of(sweep, site)
     slots = cluster.slots_of(devices)
@@ -138,6 +139,9 @@ def _run_sweep(sweep: Sweep, site: Site, again: Collection[str], lost: set[str])
             for cell in set(now.left) & set(now.stale):
                 store.patiently(partial(store.forget, site, now.records.finished[cell.key].run_id), site)
             failures = _train(now, site, again, lost, recorder, lease.check, work, devices, slots) if now.left else []
+        searches = Searches(sweep.cells, site.study(sweep.name) / "rates.db")
+        missed = partial(record_searches, searches, site, sweep.name, tags=_tags(), check_lease=lease.check)
+        store.patiently(missed, site)
         done = ledger.read(site, sweep.name).finished
         if sweep.register:
             for cell in sweep.cells:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import mlflow
 import pandas as pd
 import pytest
 from conftest import make_site
@@ -10,9 +11,11 @@ from queueing import CELL, SEARCH, Begin, Queue, queues, seeds
 
 from sweeper import ledger, store
 from sweeper.cell import Cell, LrSearch
-from sweeper.job import Report
+from sweeper.job import RateJob, Report
 from sweeper.lease import LeaseLostError
 from sweeper.outcome import RateTrial
+from sweeper.rates import Searches
+from sweeper.recording import record_searches
 from sweeper.site import Site
 
 SEARCHED = CELL.replace(lr=SEARCH)
@@ -126,3 +129,28 @@ def test_a_searchs_run_is_no_cell(prepared: Site, study: str) -> None:
     log(prepared, study)
     assert ledger.read(prepared, study).finished == {}
     assert store.tags(prepared, study) == {}
+
+
+def test_a_search_that_ended_while_mlflow_was_away_is_recorded_later(begin: Begin, tmp_path: Path) -> None:
+    """Its driver was killed before MLflow came back, and all its cells were trained by then."""
+    cells = seeds(2, SEARCHED)
+    queue = begin(cells)
+    while isinstance(job := queue.take(), RateJob):
+        queue.finish(job)
+    for run in queue.recorder.flush() or store.searches(queue.site, queue.study):
+        mlflow.MlflowClient(queue.site.tracking).delete_run(run.info.run_id)
+    for _ in range(2):
+        told = {"tags": {"sweeper.commit": "abc"}, "check_lease": lambda: None}
+        record_searches(Searches(cells, tmp_path / "rates.db"), queue.site, queue.study, **told)
+        ((tags, table),) = recorded(queue)
+    assert float(tags[store.LR_FOUND]) == pytest.approx(1e-3)
+    assert len(table) == 4
+
+
+def test_a_search_that_goes_on_is_not_recorded(begin: Begin, tmp_path: Path) -> None:
+    queue = begin([SEARCHED])
+    queue.finish(queue.take())
+    record_searches(
+        Searches([SEARCHED], tmp_path / "rates.db"), queue.site, queue.study, tags={}, check_lease=lambda: None
+    )
+    assert not recorded(queue)
