@@ -4,11 +4,12 @@ A copy is never the record: whatever it lacks, or has in another state than MLfl
 again, and what MLflow has no more is left out. How changes are told is the caller's business, by a stamp per run.
 """
 
+import hashlib
 import json
-import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from os import W_OK, access
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def path_of(site: Site, study: str, kind: str) -> Path:
 def load(path: Path, form: str) -> Snapshot | None:
     """The copy in a file; None when there is none, or one of another form. One that is torn is named in a warning.
 
-    The stamps are in the same file as the rows, and every page of it has a checksum.
+    The stamps are in the same file as the rows, and its footer holds a hash of all that is before it.
 
     Args:
         form: names the columns that the caller expects; what another version of it wrote is not read.
@@ -53,9 +54,12 @@ def load(path: Path, form: str) -> Snapshot | None:
     if not path.exists():
         return None
     try:
-        table = pq.read_table(path, page_checksum_verification=True)
-        known = json.loads(table.schema.metadata[_META])
-        rows = table.to_pandas()
+        content = path.read_bytes()
+        file = pq.ParquetFile(pa.BufferReader(content))
+        known = json.loads(file.metadata.metadata[_META])
+        if known["pages"] != _hash(content[: -8 - int.from_bytes(content[-8:-4], "little")]):
+            raise ValueError("its pages have another hash than it says")
+        rows = file.read().to_pandas()
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0][:200]
         warnings.warn(f"{path} is torn ({reason}): it is made anew from the record", stacklevel=2)
@@ -71,15 +75,17 @@ def save(path: Path, snapshot: Snapshot, form: str) -> None:
     Where this user may not write into the study's folder, nothing is kept.
     """
     above = next(each for each in path.parents if each.exists())
-    if not os.access(above, os.W_OK):
+    if not access(above, W_OK):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    table = pa.Table.from_pandas(snapshot.rows, preserve_index=False)
+    table = pa.Table.from_pandas(snapshot.rows, preserve_index=False)  # its metadata gives the types back
     known = {"form": [_FORM, form], "stamps": dict(snapshot.stamps), "note": snapshot.note}
-    table = table.replace_schema_metadata({**(table.schema.metadata or {}), _META: json.dumps(known).encode()})
     with FileLock(path.with_suffix(".lock")):  # so that all may write under one name, and a killed one's is overwritten
         unfinished = path.with_suffix(".unfinished")
-        pq.write_table(table, unfinished, compression="zstd", write_page_checksum=True)
+        with pq.ParquetWriter(unfinished, table.schema, compression="zstd") as writer:
+            writer.write_table(table)
+            known["pages"] = _hash(unfinished.read_bytes())  # all but the footer, which it writes when it closes
+            writer.add_key_value_metadata({_META.decode(): json.dumps(known)})
         unfinished.replace(path)
 
 
@@ -112,21 +118,25 @@ def merged(before: Snapshot, stamps: Mapping[str, str], fresh: Sequence[pd.DataF
     return pd.concat([each for each in (kept, *fresh) if len(each)] or [kept], ignore_index=True)
 
 
+def _hash(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
 def _marked(rows: pd.DataFrame, run_id: str) -> pd.DataFrame:
     """The rows of a run, each with the columns that this run has: which they are cannot be told from missing values."""
-    columns = ",".join(f"{name}:{rows[name].dtype}" for name in rows)
+    columns = json.dumps({name: str(rows[name].dtype) for name in rows})
     return rows.assign(run_id=run_id, **{_COLUMNS: columns}).astype({"run_id": "str", _COLUMNS: "str"})
 
 
 def _in_order(rows: pd.DataFrame, run_ids: Sequence[str]) -> pd.DataFrame:
-    places = pd.Index(run_ids, dtype="str").get_indexer(pd.Index(rows["run_id"]))
+    places = pd.Index(pd.Series(run_ids, dtype="str")).get_indexer(pd.Index(rows["run_id"]))
     ordered = (places[1:] >= places[:-1]).all()
     return rows if ordered else rows.take(places.argsort(kind="stable")).reset_index(drop=True)
 
 
 def _as_read(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows with the columns that some run has, in the type that they have in all runs, where that is one."""
-    runs = [dict(each.rsplit(":", 1) for each in columns.split(",")) for columns in rows[_COLUMNS].unique()]
+    runs = [json.loads(columns) for columns in rows[_COLUMNS].unique()]
     names = list(dict.fromkeys(name for run in runs for name in run))
     kinds = {name: {run.get(name) for run in runs} for name in names}
     same = {name: kind.pop() for name, kind in kinds.items() if len(kind) == 1}
