@@ -26,7 +26,7 @@ from sweeper.site import Site
 CELL_METRICS = ("best_val_", "test_", "best_epoch", "epochs_run", "total_seconds")
 """How the names begin of the numbers that a cell has once; the others are curves."""
 _WHOLE = ("best_epoch", "epochs_run")
-_TAGS = {"fingerprint": store.FINGERPRINT, "commit": "sweeper.commit"}
+_TAGS = {"fingerprint": store.FINGERPRINT, "commit": "sweeper.commit", "device": store.DEVICE}
 _NAMES = "metric_names"
 
 
@@ -66,7 +66,7 @@ def finished(study: str, site: Site) -> Finished:
     if not site.tracking.startswith("sqlite:"):
         return _on_server(study, site)
     path = snapshot.path_of(site, study, "runs")
-    form = digest([list(axis_types().items()), CELL_METRICS])
+    form = digest([list(axis_types().items()), CELL_METRICS, list(_TAGS)])
     before = snapshot.load(path, form)
     with cell_runs.open_runs(site, study) as runs:  # left soon: as long as it is open, MLflow cannot write
         changes = _changes(runs, before)
@@ -83,7 +83,7 @@ def in_order(names: Iterable[str]) -> list[str]:
     """Those of a frame's columns that cells have, in their order."""
     known = list(names)
     axes = [name for name in axis_types() if name in known]
-    last = [name for name in ("fingerprint", "commit", "run_id") if name in known]
+    last = [name for name in (*_TAGS, "run_id") if name in known]
     return ["study", "key", *axes, "lr_found", *_cell_metrics(known), *last]
 
 
@@ -91,7 +91,11 @@ def _on_server(study: str, site: Site) -> Finished:
     found = {run.info.run_id: run for run in store.runs(site, study) if store.KEY in run.data.tags}
     held = {run_id: CellRun(tags=run.data.tags, metrics=run.data.metrics) for run_id, run in found.items()}
     places = {
-        run_id: Place(stamp=digest([run.info.end_time, run.info.artifact_uri]), uri=str(run.info.artifact_uri))
+        run_id: Place(
+            stamp=digest([run.info.end_time, run.info.artifact_uri]),
+            ended=run.info.end_time / 1000,
+            uri=str(run.info.artifact_uri),
+        )
         for run_id, run in found.items()
     }
     probes = {run_id: _probes_of(each.tags) for run_id, each in held.items()}

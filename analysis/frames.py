@@ -30,8 +30,8 @@ def runs(study: Studies, site: Site | None = None) -> pd.DataFrame:
     """One row per finished cell, sorted by its axes within its study.
 
     Columns: `study`, `key`, every axis (a searched rate as `lr_low`, `lr_high`, ...), `lr_found`, the metrics of the
-    cell, `fingerprint` (of images and labels), `commit`, `run_id`. Whole numbers that may be missing are `Int64`. What
-    only some of several studies have is missing in the others.
+    cell, `fingerprint` (of images and labels), `commit`, `device` (missing in older records), `run_id`. Whole numbers
+    that may be missing are `Int64`. What only some of several studies have is missing in the others.
 
     Raises:
         LookupError: when there is no such study.
@@ -92,7 +92,7 @@ def _cells(found: Sequence[Finished]) -> pd.DataFrame:
     if len(found) == 1:
         return found[0].rows
     rows = pd.concat([each.rows for each in found if len(each.rows)] or [found[0].rows], ignore_index=True)
-    return rows[in_order(rows)].astype({name: kind for name, kind in axis_types().items() if name in rows})
+    return rows[in_order(map(str, rows))].astype({name: kind for name, kind in axis_types().items() if name in rows})
 
 
 def _axes(found: Sequence[Finished]) -> pd.DataFrame:

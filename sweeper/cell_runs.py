@@ -33,11 +33,13 @@ class Place:
 
     stamp: str
     """Differs once the run's end or one of its `FINAL_TAGS` does."""
+    ended: float
+    """When the cell was recorded, in seconds since 1970: as soon as it was trained, unless MLflow was away."""
     uri: str
     """Where its files lie."""
 
 
-FINAL_TAGS = (store.KEY, store.CELL, store.LR_FOUND, store.FINGERPRINT, "sweeper.commit")
+FINAL_TAGS = (store.KEY, store.CELL, store.LR_FOUND, store.FINGERPRINT, "sweeper.commit", store.DEVICE)
 """What the frames take from tags; it is set before a run counts as finished, and not meant to change afterwards."""
 _AT_ONCE = 500  # runs asked for in one query: SQLite takes some thousand parameters
 
@@ -61,7 +63,7 @@ class Runs:
         found = {}
         for run_id, uri, end, key, *others in self._connection.execute(query, (self._study,)):
             if key is not None:  # else it is no cell's: a rate search, or logged by hand
-                found[run_id] = Place(stamp=_digest(uri, end, key, *others), uri=uri)
+                found[run_id] = Place(stamp=_digest(uri, end, key, *others), ended=end / 1000, uri=uri)
         return found
 
     def last_point(self) -> tuple[int, str]:
