@@ -93,7 +93,7 @@ def _on_server(study: str, site: Site) -> Finished:
     places = {
         run_id: Place(
             stamp=digest([run.info.end_time, run.info.artifact_uri]),
-            ended=run.info.end_time / 1000,
+            ended=(run.info.end_time or 0) / 1000,
             uri=str(run.info.artifact_uri),
         )
         for run_id, run in found.items()
