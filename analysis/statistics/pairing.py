@@ -87,7 +87,7 @@ def pair_cells(
         ValueError: when the numbers are of different metrics or parts, images changed between the runs, the validation
             part selected what it is to judge, a cell has two values, or no two cells differ in the axis alone.
     """
-    rows = _with_values(frame, value)
+    rows = _with_values(frame.reset_index(drop=True), value)
     _check_ids(rows, within)
     _check_images(rows)
     _check_selection(rows, contrast)

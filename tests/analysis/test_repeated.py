@@ -159,12 +159,14 @@ def test_a_balanced_mixed_model_is_the_t_test_of_target_means(seed: int) -> None
 def test_an_unbalanced_mixed_model_is_that_of_statsmodels(seed: int) -> None:
     differences, targets = folds_of(12, 5, seed, between=0.03)
     kept = np.random.default_rng(seed).random(60) < 0.7
-    model = MixedLM(100 * differences[kept], np.ones((kept.sum(), 1)), groups=targets[kept])
-    wanted: Any = model.fit(reml=True, method="powell", xtol=1e-10, ftol=1e-14)  # the default stops 1e-4 away
-    found = mixed_mean(differences[kept], targets[kept])
-    assert (found.mean, found.se) == pytest.approx((wanted.fe_params[0] / 100, wanted.bse_fe[0] / 100), rel=1e-4)
+    own = targets[kept]
+    wanted: Any = MixedLM(100 * differences[kept], np.ones((kept.sum(), 1)), groups=own).fit(reml=True)
+    found = mixed_mean(differences[kept], own)
     spreads = np.sqrt([wanted.cov_re[0, 0], wanted.scale]) / 100
+    assert found.mean == pytest.approx(wanted.fe_params[0] / 100, rel=1e-4)
     assert (found.sd_between, found.sd_within) == pytest.approx(spreads, rel=1e-3)
+    covariance = found.sd_between**2 * (own[:, None] == own) + found.sd_within**2 * np.eye(len(own))
+    assert found.se == pytest.approx(1 / np.sqrt(np.linalg.inv(covariance).sum()), rel=1e-9)
 
 
 def test_an_unbalanced_mixed_model_finds_what_was_put_in() -> None:
