@@ -15,8 +15,10 @@ from analysis.statistics.family import holm
 from analysis.statistics.pairing import contrast_of, pair_cells
 from analysis.statistics.repeated import corrected_t_test
 from analysis.statistics.signed_rank import signed_rank_test
+from sweeper.cell import AXES
 
 _TYPES = {
+    "axis": "str",
     "baseline": "str",
     "split": "str",
     "metric": "str",
@@ -30,6 +32,7 @@ _TYPES = {
     "reason": "str",
 }
 _ACROSS_TYPES = {
+    "axis": "str",
     "baseline": "str",
     "split": "str",
     "metric": "str",
@@ -64,12 +67,12 @@ def compare(
 ) -> pd.DataFrame:
     """A row per target and contrast: every other value of the axis against the baseline, all other axes equal.
 
-    Columns: `dataset` and the other axes that vary; the compared axes; `baseline`; `split` (the official one, fold 0 of
-    protocol `sweeper`, stands apart from the folds, which share its images); `metric`, `part`, `higher`; `score`,
-    `baseline_score` and `difference` (score - baseline_score): means over folds of means over seeds; `sd` of the folds'
-    differences (n - 1 in the denominator), `se`, `t`, `df`, two-sided `p`, `low` and `high` of the difference, `d_z`
-    and `detectable` as of `corrected_t_test`; `p_holm`; `ratio`, the test / training patients that the correction took;
-    `folds`, `seeds` (most in a fold), `pairs`, `missing`, `family_size`, `method`, `reason`.
+    Columns: `dataset` and the other axes that vary; the compared axes; `axis`, their names; `baseline`; `split` (the
+    official one, fold 0 of protocol `sweeper`, stands apart from the folds, which share its images); `metric`, `part`,
+    `higher`; `score`, `baseline_score` and `difference` (score - baseline_score): means over folds of means over seeds;
+    `sd` of the folds' differences (n - 1 in the denominator), `se`, `t`, `df`, two-sided `p`, `low` and `high` of the
+    difference, `d_z` and `detectable` as of `corrected_t_test`; `p_holm`; `ratio`, the test / training patients that
+    the correction took; `folds`, `seeds` (most in a fold), `pairs`, `missing`, `family_size`, `method`, `reason`.
 
     Cells are paired by fold and seed, the seeds of a fold are averaged, and folds are judged by the corrected t-test:
     neither several seeds of one split nor overlapping folds pass for independent evidence. So one fold, of however many
@@ -86,7 +89,7 @@ def compare(
         ratio: test / training patients, where neither the protocol nor columns `n_test`, `n_train` say it.
         unfinished: `use` tests the folds that there are.
         family: columns whose values each have a family of tests of their own; none: all rows together. Rows without any
-            pair are in no family; others without p count in theirs.
+            pair, or of the official split without `over='seeds'`, are in no family; others without p count in theirs.
         level: of confidence, in (0, 1).
         power: of `detectable`.
 
@@ -101,25 +104,27 @@ def compare(
     told = [*identity, "split", "metric", "part", "higher"]
     found = []
     for names, group in rows.groupby(told, dropna=False, sort=True):
-        known = dict(zip(told, names, strict=True)) | {"baseline": str(contrast)}
+        known = dict(zip(told, names, strict=True)) | {"axis": ", ".join(contrast.axes), "baseline": str(contrast)}
         found.append(known | _test(group, over, unfinished == "use", level, power))
     table = pd.DataFrame(found)
     table[identity] = table[identity].astype({name: rows[name].dtype for name in identity})
-    return _corrected(table, family, table["pairs"] > 0)[[*identity, *_TYPES]].astype(_TYPES)
+    counted = (table["pairs"] > 0) & ((table["split"] != "official") | (over == "seeds"))
+    return _corrected(table, family, counted)[[*identity, *_TYPES]].astype(_TYPES)
 
 
 def compare_across(found: pd.DataFrame, *, family: Sequence[str] = (), level: float = 0.95) -> pd.DataFrame:
     """A row per contrast over all data sets: does the setting tend to be better, whatever the target?
 
     Wilcoxon's signed-rank test of the targets' mean differences, each one number: folds and seeds of a target do not
-    pass for further targets. Columns: axes other than `dataset` (and those that follow from it), then `targets`,
+    pass for further targets. Columns: axes other than `dataset` (and those of images and recipe of which each
+    data set has a single value, as its size), `axis`, `baseline`, `split`, `metric`, `part`, `higher`, `targets`,
     `missing`, `wins` and `losses` of the setting, `zeros`, mean `difference` and its `sd`, `low`, `high`, `d_z` and
     `detectable` (those of a t-test, to which Wilcoxon's comes within 5 %, for normal differences), `rank_biserial`,
     `p`, `p_holm`, `smallest_p` (of that many targets: where it is above the error, nothing can be found),
     `family_size`, `method` and `reason`. Targets must not share patients.
 
-    Where the difference of a target is missing or incomplete there is no p, for that target may be missing because of
-    its result.
+    Where the difference of a target is missing or incomplete there is no p and no interval, for it may be missing
+    because of what it would be; those that `compare` took with `unfinished='use'` are taken here too.
 
     Args:
         found: of `compare`.
@@ -129,19 +134,24 @@ def compare_across(found: pd.DataFrame, *, family: Sequence[str] = (), level: fl
     Raises:
         ValueError: when data sets have different metrics or parts: their differences have no common mean.
     """
-    identity = list(found.columns[: found.columns.get_loc("baseline")])
-    follows = found.groupby("dataset")[identity].nunique(dropna=False).max() <= 1
-    by = [
-        name for name in identity if name != "dataset" and not (follows[name] and found[name].nunique(dropna=False) > 1)
-    ]
-    by = [*by, "baseline", "split"]
+    identity = list(found.columns[: found.columns.get_loc("axis")])
+    kept = [name for name in identity if name != "dataset" and not _follows(found, name)]
+    by = [*kept, "axis", "baseline", "split"]
     rows = []
     for names, group in found.groupby(by, dropna=False, sort=True):
         rows.append(dict(zip(by, names, strict=True)) | _test_across(group, level))
     table = pd.DataFrame(rows)
-    kept = [name for name in by if name in identity]
     table[kept] = table[kept].astype({name: found[name].dtype for name in kept})
     return _corrected(table, family, table["targets"] > 0)[[*kept, *_ACROSS_TYPES]].astype(_ACROSS_TYPES)
+
+
+def _follows(found: pd.DataFrame, name: str) -> bool:
+    """Whether a column is an axis of images or recipe that every data set has a value of its own of."""
+    if name in found["axis"].iloc[0].split(", ") or AXES.get(name) not in ("images", "recipe"):
+        return False
+    return bool(
+        (found.groupby("dataset")[name].nunique(dropna=False) == 1).all() and found[name].nunique(dropna=False) > 1
+    )
 
 
 def _test(group: pd.DataFrame, over: str, use: bool, level: float, power: float) -> dict[str, Any]:
@@ -210,8 +220,9 @@ def _test_across(group: pd.DataFrame, level: float) -> dict[str, Any]:
     differences = whole["difference"].to_numpy()
     spread = corrected_t_test(differences, ratio=0.0, level=level)
     ranked = signed_rank_test(differences)
-    partial = int((group["missing"] > 0).sum())
+    partial = int(((group["missing"] > 0) & (group["reason"] != "")).sum())
     reason = f"{partial} of {len(group)} targets have missing pairs: finish the grid" if partial else ranked.reason
+    ends = {name: np.nan if reason else getattr(spread, name) for name in ("low", "high", "detectable")}
     sign = 1 if group["higher"].iloc[0] else -1
     return {
         **{name: group[name].iloc[0] for name in ("metric", "part", "higher")},
@@ -221,7 +232,9 @@ def _test_across(group: pd.DataFrame, level: float) -> dict[str, Any]:
         "losses": int((sign * differences < 0).sum()),
         "zeros": ranked.zeros,
         "difference": spread.mean,
-        **{name: getattr(spread, name) for name in ("sd", "low", "high", "d_z", "detectable")},
+        "sd": spread.sd,
+        "d_z": spread.d_z,
+        **ends,
         "rank_biserial": ranked.rank_biserial,
         "p": np.nan if reason else ranked.p,
         "smallest_p": ranked.smallest_p,

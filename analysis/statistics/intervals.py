@@ -4,14 +4,14 @@ What varies is which patients were tested. How much another training (seed) or o
 change the number is not in these intervals; `compare` is for that.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from analysis.statistics.scored import Floats, Scored, Whole, check_same_images, read_scored
-from analysis.statistics.weighted import Measure, metric_of
+from analysis.statistics.weighted import Measure, metrics_of
 
 _BLOCK = 50
 """Resamples weighted at once: few enough for a processor's cache. A constant, since draws come in its order."""
@@ -54,7 +54,7 @@ def bootstrap(
     Args:
         predictions: as of `read_scored`: one cell.
         task: as there.
-        metrics: ids of `sweeper.metric` (see `weighted.metric_of`), and `auroc_class_N`, `auprc_class_N`.
+        metrics: ids of `sweeper.metric` (see `weighted.metrics_of`), and `auroc_class_N`, `auprc_class_N`.
         part: whose images.
         resamples: how many, >= 100.
         level: of confidence, in (0, 1).
@@ -62,12 +62,12 @@ def bootstrap(
     """
     plan = _checked(resamples, level, seed)
     scored = read_scored(predictions, task, part=part)
-    measures = {metric: metric_of(scored, metric) for metric in metrics}
-    draws = _draw(scored, measures, plan)
-    whole = np.ones((1, len(scored.images)))
+    measure = metrics_of(scored, metrics)
+    values = measure(np.ones((1, len(scored.images))))[:, 0]
+    draws = _draw(scored, measure, len(metrics), plan)
     rows = [
-        {"metric": metric, "part": part} | _interval(scored, float(measure(whole)[0]), draws[metric], plan)
-        for metric, measure in measures.items()
+        {"metric": metric, "part": part} | _interval(scored, float(value), drawn, plan)
+        for metric, value, drawn in zip(metrics, values, draws, strict=True)
     ]
     return pd.DataFrame(rows)
 
@@ -91,27 +91,14 @@ def bootstrap_difference(
     plan = _checked(resamples, level, seed)
     one, other = read_scored(first, task, part=part), read_scored(second, task, part=part)
     check_same_images(one, other)
-    pairs = {metric: (metric_of(one, metric), metric_of(other, metric)) for metric in metrics}
-    measures = {metric: _Difference(first=a, second=b) for metric, (a, b) in pairs.items()}
-    draws = _draw(one, measures, plan)
-    whole = np.ones((1, len(one.images)))
+    measures = metrics_of(one, metrics), metrics_of(other, metrics)
+    values = [measure(np.ones((1, len(one.images))))[:, 0] for measure in measures]
+    draws = _draw(one, lambda weights: measures[0](weights) - measures[1](weights), len(metrics), plan)
     rows = []
-    for metric, (a, b) in pairs.items():
-        values = float(a(whole)[0]), float(b(whole)[0])
-        known = {"metric": metric, "part": part, "first": values[0], "second": values[1]}
-        rows.append(known | _interval(one, values[0] - values[1], draws[metric], plan))
+    for metric, a, b, drawn in zip(metrics, *values, draws, strict=True):
+        known = {"metric": metric, "part": part, "first": float(a), "second": float(b)}
+        rows.append(known | _interval(one, float(a - b), drawn, plan))
     return pd.DataFrame(rows)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Difference:
-    """A metric of one cell less that of another."""
-
-    first: Measure
-    second: Measure
-
-    def __call__(self, weights: Floats) -> Floats:
-        return self.first(weights) - self.second(weights)
 
 
 def _checked(resamples: int, level: float, seed: int) -> _Plan:
@@ -174,14 +161,11 @@ def strata_of(scored: Scored) -> Whole:
     return np.append(order, found.shape[1])[ranked.argmax(axis=1)]
 
 
-def _draw(scored: Scored, measures: Mapping[str, Measure], plan: _Plan) -> dict[str, Floats]:
-    """Of each metric its value in each resample, (resamples,)."""
-    found: dict[str, list[Floats]] = {metric: [] for metric in measures}
-    if int(scored.patients.max()) > 0:
-        for weights in _weights(scored, plan):
-            for metric, measure in measures.items():
-                found[metric].append(measure(weights))
-    return {metric: np.concatenate(each) if each else np.full(plan.resamples, np.nan) for metric, each in found.items()}
+def _draw(scored: Scored, measure: Measure, metrics: int, plan: _Plan) -> Floats:
+    """Of each metric its value in each resample, (metrics, resamples)."""
+    if int(scored.patients.max()) == 0:
+        return np.full((metrics, plan.resamples), np.nan)
+    return np.concatenate([measure(weights) for weights in _weights(scored, plan)], axis=1)
 
 
 def _weights(scored: Scored, plan: _Plan) -> Iterator[Floats]:

@@ -5,7 +5,7 @@ it; here nothing is sorted again for a resample. What a resample lacks is NaN.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,13 +16,13 @@ from analysis.statistics.scored import Floats, Scored, Truth, Whole
 Weights = Floats
 """How often each image was drawn, (resamples, images)."""
 Measure = Callable[[Weights], Floats]
-"""Weights -> the metric of each resample, (resamples,)."""
+"""Weights -> the metrics of each resample, (metrics, resamples)."""
 
 THRESHOLD = 0.5
 """As `sweeper.finetune.metrics` has it: above it a label of a multi-label task is predicted."""
 SMALLEST_PROBABILITY = float(np.finfo(np.float64).eps)
 """As above: a true class with a smaller probability counts as this."""
-_AREAS = ("auroc", "auprc")
+_AREA = re.compile(r"(auroc_weighted|auroc|auprc)(?:(?<!weighted)_class_(\d+))?")
 _ONE_LABEL = ("balanced_accuracy", "recall_macro", "precision_macro", "f1_macro", "kappa", "quadratic_kappa")
 _MEANS = ("accuracy", "nll", "brier")
 
@@ -43,32 +43,63 @@ class Ranking:
     """Place behind the last one, (g,)."""
 
 
-def metric_of(scored: Scored, metric: str) -> Measure:
-    """The function that gives a metric of any weighting of these images.
+def metrics_of(scored: Scored, metrics: Sequence[str]) -> Measure:
+    """The function that gives some metrics of any weighting of these images.
 
     `auroc`, `auprc` and `auroc_weighted` are means over the classes that are ranked in the whole part (class 1 in a
     binary task), those of a resample that lacks one of them are NaN: a mean over fewer classes is another number. So
     are `balanced_accuracy`, `recall_macro`, `precision_macro` and `f1_macro` where a resample lacks a present class.
 
     Raises:
-        ValueError: when the metric cannot be weighted, or is not defined for the task, naming those that are.
+        ValueError: when a metric cannot be weighted, or is not defined for the task, naming those that are.
     """
-    of_class = re.fullmatch(r"(auroc|auprc)_class_(\d+)", metric)
-    classes = scored.truth.shape[1]
-    if of_class and int(of_class[2]) < classes:
-        return partial(_class_area, rank(scored, int(of_class[2])), of_class[1])
-    if metric in (*_AREAS, "auroc_weighted"):
-        chosen = [1] if scored.task == "binary" else _ranked(scored)
-        return partial(_mean_area, [rank(scored, each) for each in chosen], metric)
+    chosen = {metric: _classes_of(scored, metric) for metric in metrics}
+    rankings = {number: rank(scored, number) for number in sorted(set[int]().union(*chosen.values()))}
+    others = {metric: _other_metric(scored, metric) for metric in metrics if not _is_area(metric)}
+
+    def measure(weights: Weights) -> Floats:
+        found = {number: areas(ranking, weights) for number, ranking in rankings.items()}
+        return np.stack(
+            [
+                _mean_area([found[number] for number in chosen[metric]], metric, weights)
+                if _is_area(metric)
+                else others[metric](weights)
+                for metric in metrics
+            ]
+        )
+
+    return measure
+
+
+def _is_area(metric: str) -> bool:
+    return _AREA.fullmatch(metric) is not None
+
+
+def _classes_of(scored: Scored, metric: str) -> list[int]:
+    """The classes whose areas a metric is made of."""
+    of_class = _AREA.fullmatch(metric)
+    if of_class is None:
+        return []
+    if of_class[2] is None:
+        return [1] if scored.task == "binary" else _ranked(scored)
+    if int(of_class[2]) >= scored.truth.shape[1]:
+        raise ValueError(_unknown(scored, metric))
+    return [int(of_class[2])]
+
+
+def _other_metric(scored: Scored, metric: str) -> Callable[[Weights], Floats]:
     if metric in _MEANS:
         return partial(_mean, *_per_image(scored, metric))
     if metric in _ONE_LABEL and scored.task != "multilabel":
-        return partial(_by_confusion, scored.labels, scored.scores.argmax(axis=1), classes, metric)
+        return partial(_by_confusion, scored.labels, scored.scores.argmax(axis=1), scored.truth.shape[1], metric)
+    raise ValueError(_unknown(scored, metric))
+
+
+def _unknown(scored: Scored, metric: str) -> str:
     own = () if scored.task == "multilabel" else _ONE_LABEL
-    known = ", ".join([*_AREAS, "auroc_weighted", *_MEANS, *own, "auroc_class_N", "auprc_class_N"])
-    raise ValueError(
-        f"no bootstrap of '{metric}' for a {scored.task} task of {classes} classes; there is one of {known}"
-    )
+    known = ", ".join(["auroc", "auprc", "auroc_weighted", *_MEANS, *own, "auroc_class_N", "auprc_class_N"])
+    classes = scored.truth.shape[1]
+    return f"no bootstrap of '{metric}' for a {scored.task} task of {classes} classes; there is one of {known}"
 
 
 def rank(scored: Scored, number: int) -> Ranking:
@@ -95,31 +126,29 @@ def areas(ranking: Ranking, weights: Weights) -> tuple[Floats, Floats, Floats]:
     gained = ordered[:, ranking.positives]
     if len(ranking.firsts) < gained.shape[1]:
         gained = np.add.reduceat(gained, ranking.firsts, axis=1)
-    true = np.cumsum(gained, axis=1)  # (resamples, g): positives at or above each score
-    above, through = upto[:, ranking.starts], upto[:, ranking.ends]
-    positives = true[:, -1]
+    through = upto[:, ranking.ends]
+    positives = gained.sum(axis=1)
     negatives = upto[:, -1] - positives
-    below = negatives[:, None] - ((above - true + gained) + (through - true)) / 2  # and half of those at it
-    precision = true / np.maximum(through, 1)  # where nothing was drawn so far, nothing is gained either
+    # Images above each positive and half of those beside it, twice; positives are P^2 / 2 of them, the rest is lost.
+    passed = np.einsum("rg,rg->r", gained, upto[:, ranking.starts]) + np.einsum("rg,rg->r", gained, through)
+    precision = np.cumsum(gained, axis=1)  # so far: positives at or above each score
+    precision /= np.maximum(through, 1, out=through)  # where nothing was drawn so far, nothing is gained either
     with np.errstate(invalid="ignore", divide="ignore"):
-        auroc = np.einsum("rg,rg->r", gained, below) / (positives * negatives)
+        auroc = (positives * negatives + (positives**2 - passed) / 2) / (positives * negatives)
         average = np.einsum("rg,rg->r", gained, precision) / positives
     average[negatives == 0] = np.nan
     return auroc, average, positives
 
 
-def _class_area(ranking: Ranking, name: str, weights: Weights) -> Floats:
-    return areas(ranking, weights)[_AREAS.index(name)]
-
-
-def _mean_area(rankings: list[Ranking], metric: str, weights: Weights) -> Floats:
-    if not rankings:
+def _mean_area(found: Sequence[tuple[Floats, Floats, Floats]], metric: str, weights: Weights) -> Floats:
+    """The mean of some classes' areas; NaN where there is no class."""
+    if not found:
         return np.full(len(weights), np.nan)
-    auroc, average, positives = (np.array(each) for each in zip(*(areas(r, weights) for r in rankings), strict=True))
+    auroc, average, positives = (np.array(each) for each in zip(*found, strict=True))  # (classes, resamples) each
     if metric == "auroc_weighted":
         with np.errstate(invalid="ignore"):
             return (auroc * positives).sum(axis=0) / positives.sum(axis=0)
-    return (auroc if metric == "auroc" else average).mean(axis=0)
+    return (auroc if metric.startswith("auroc") else average).mean(axis=0)
 
 
 def _ranked(scored: Scored) -> list[int]:

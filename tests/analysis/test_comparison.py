@@ -170,6 +170,7 @@ def test_the_official_split_stands_apart_from_the_folds() -> None:
     assert found["split"].tolist() == ["folds", "official"] * 2
     assert found["folds"].tolist() == [5, 1, 5, 1]
     assert found["p"].isna().tolist() == [False, True, False, True]
+    assert found["family_size"].tolist() == [2, 0, 2, 0]
 
 
 def test_one_fold_has_no_p_however_many_seeds() -> None:
@@ -281,6 +282,13 @@ def test_across_keeps_models_apart_and_not_sizes_that_data_sets_have() -> None:
     assert found["family_size"].tolist() == [2, 2]
 
 
+def test_across_unfinished_contrasts_are_not_mixed() -> None:
+    sources = {"set0": ["random", "imagenet"], "set1": ["random", "radimagenet"]}
+    cells = [cell for target, each in sources.items() for cell in cells_of(dataset=target, source=each)]
+    found = compare_across(compared(frame_of(cells, noisy)))
+    assert found[["source", "targets"]].to_numpy().tolist() == [["imagenet", 1], ["radimagenet", 1]]
+
+
 def test_lower_is_a_win_where_lower_is_better() -> None:
     frame = frame_of(cells_of(dataset=TARGETS), noisy, "test_nll")
     (row,) = compare_across(compared(frame, value="test_nll")).to_dict("records")
@@ -291,8 +299,16 @@ def test_across_an_unfinished_target_there_is_no_p() -> None:
     frame = frame_of(cells_of(dataset=TARGETS), noisy)
     gone = (frame["dataset"] == "set3") & (frame["source"] == "imagenet") & (frame["fold"] < 3)
     (row,) = compare_across(compared(frame[~gone])).to_dict("records")
-    assert np.isnan(row["p"])
+    assert np.isnan([row["p"], row["low"], row["high"], row["detectable"]]).all()
     assert row["reason"] == "1 of 8 targets have missing pairs: finish the grid"
+    (used,) = compare_across(compared(frame[~gone], unfinished="use")).to_dict("records")
+    assert (used["targets"], used["reason"]) == (8, "")
+    assert used["p"] == 2**-7
+    (none,) = compare_across(compared(frame[(frame["dataset"] != "set3") | (frame["source"] == "random")])).to_dict(
+        "records"
+    )
+    assert (none["targets"], none["missing"]) == (7, 1)
+    assert np.isnan(none["p"])
 
 
 def test_across_different_metrics_there_is_no_mean() -> None:

@@ -12,7 +12,7 @@ from sklearn import metrics as sk
 from analysis.statistics import bootstrap, bootstrap_difference
 from analysis.statistics.intervals import _checked, _weights, strata_of
 from analysis.statistics.scored import read_scored
-from analysis.statistics.weighted import metric_of
+from analysis.statistics.weighted import metrics_of
 from sweeper.finetune.metrics import score
 
 ONE_LABEL = (
@@ -33,7 +33,7 @@ def test_a_weighted_metric_is_that_of_repeated_images(metric: str, classes: int,
     table = predicted(classes, tied=tied)
     weights = np.random.default_rng(1).integers(0, 4, size=(5, len(table))).astype(float)
     weights[0] = 1
-    found = metric_of(read_scored(table, task := "binary" if classes == 2 else "multiclass"), metric)(weights)
+    found = metrics_of(read_scored(table, task := "binary" if classes == 2 else "multiclass"), [metric])(weights)[0]
     wanted = [score(repeated(table, each), task, by_class=True)[metric] for each in weights]
     assert found == pytest.approx(wanted, rel=1e-12)
 
@@ -42,7 +42,7 @@ def test_a_weighted_metric_is_that_of_repeated_images(metric: str, classes: int,
 def test_a_weighted_metric_of_several_labels_leaves_out_what_is_not_known(metric: str) -> None:
     table = predicted_labels()
     weights = np.random.default_rng(1).integers(0, 4, size=(5, len(table))).astype(float)
-    found = metric_of(read_scored(table, "multilabel"), metric)(weights)
+    found = metrics_of(read_scored(table, "multilabel"), [metric])(weights)[0]
     wanted = [score(repeated(table, each), "multilabel", by_class=True)[metric] for each in weights]
     assert found == pytest.approx(wanted, rel=1e-12)
 
@@ -51,7 +51,7 @@ def test_a_weighted_metric_of_several_labels_leaves_out_what_is_not_known(metric
 def test_areas_are_those_of_scikit_learn_with_sample_weights(metric: str) -> None:
     table = predicted(2, tied=True)
     weights = np.random.default_rng(2).integers(0, 3, size=(20, len(table))).astype(float)
-    found = metric_of(read_scored(table, "binary"), metric)(weights)
+    found = metrics_of(read_scored(table, "binary"), [metric])(weights)[0]
     wanted = [SKLEARN[metric](table["label"], table["score_1"], sample_weight=each) for each in weights]
     assert found == pytest.approx(wanted, rel=1e-12)
 

@@ -35,7 +35,7 @@ else:
 from analysis.statistics import bootstrap, delong
 from analysis.statistics.intervals import _checked, _weights
 from analysis.statistics.scored import Scored, read_scored
-from analysis.statistics.weighted import metric_of
+from analysis.statistics.weighted import metrics_of
 
 _LOOPED = 20
 
@@ -66,7 +66,7 @@ def _bench_bootstrap(chosen: argparse.Namespace, per_patient: int) -> None:
     fast = _seconds(chosen.rounds, lambda: bootstrap(table, task, resamples=chosen.resamples))
     slow = [each * chosen.resamples / _LOOPED for each in _seconds(chosen.rounds, lambda: _loop(scored, weights))]
     for metric, looped in zip(("auroc", "auprc"), _loop(scored, weights), strict=True):
-        if not np.allclose(metric_of(scored, metric)(weights), looped, rtol=1e-10):
+        if not np.allclose(metrics_of(scored, [metric])(weights)[0], looped, rtol=1e-10):
             raise RuntimeError(f"{metric} of the resamples differs from scikit-learn's")
     print(f"bootstrap, {chosen.resamples} resamples, {per_patient} images a patient: {_told(fast)}")
     print(f"  loop of scikit-learn: {_told(slow)}, {statistics.median(slow) / statistics.median(fast):.0f} x")
