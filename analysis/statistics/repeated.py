@@ -5,6 +5,7 @@ Differences are taken of paired cells before they come here; seeds of a fold are
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import optimize, stats
@@ -82,6 +83,7 @@ def corrected_t_test(differences: Floats, *, ratio: float, level: float = 0.95, 
     )
 
 
+@lru_cache(maxsize=1024)
 def detectable_in_se(df: int, *, level: float = 0.95, power: float = 0.8) -> float:
     """How many standard errors a mean must be from 0 for a two-sided t-test to find it with some power.
 
