@@ -1,4 +1,4 @@
-"""Comparisons and intervals of a study in a real MLflow store: apart from the others, since making one takes seconds."""
+"""Comparisons and intervals of a study in a real MLflow store: apart, since making one takes seconds."""
 
 from pathlib import Path
 
