@@ -8,13 +8,11 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
-import pandas as pd
-
 from sweeper import store
 from sweeper.cell import Images, digest
 from sweeper.data import DATASETS
 from sweeper.data.cache import Cached, cached
-from sweeper.data.folds import split
+from sweeper.data.kept_splits import parts_of
 from sweeper.data.leakage import Leak, leaks, twins_of
 from sweeper.data.protocols import FILES
 from sweeper.data.split_files import files_of
@@ -85,7 +83,7 @@ def _splits_of(sweep: Sweep, known: dict[Images, Judged], site: Site, say: Calla
         if not any((each.dataset, each.size) == (dataset, size) for each in known):
             say(f"{dataset}: {len(images.index)} images at {size} px, fingerprint {images.fingerprint}")
         for cut in (each for each in cuts if (each.dataset, each.size) == (dataset, size) and each not in wholes):
-            _parts(images, cut, site)
+            parts_of(images, cut, site)
         for whole in (each for each in wholes if (each.dataset, each.size) == (dataset, size)):
             if whole not in known:
                 known[whole] = _judged(images, whole, site)
@@ -93,7 +91,7 @@ def _splits_of(sweep: Sweep, known: dict[Images, Judged], site: Site, say: Calla
 
 
 def _judged(images: Cached, whole: Images, site: Site) -> Judged:
-    found = leaks(images.index, _parts(images, whole, site), twins_of(images))
+    found = leaks(images.index, parts_of(images, whole, site), twins_of(images))
     return Judged(
         dataset=whole.dataset,
         size=whole.size,
@@ -101,19 +99,6 @@ def _judged(images: Cached, whole: Images, site: Site) -> Judged:
         fold=whole.fold,
         files=_files_digest(whole, site),
         leaks=tuple(found),
-    )
-
-
-def _parts(images: Cached, cut: Images, site: Site) -> pd.Series:
-    return split(
-        images.index,
-        fold=cut.fold,
-        fraction=cut.fraction,
-        shots=cut.shots,
-        protocol=cut.protocol,
-        root=site.data,
-        name=cut.dataset,
-        several=images.task == "multilabel",
     )
 
 

@@ -88,6 +88,8 @@ class Jobs:
         self._learned = 0
         self._ahead = 0.0
         """Expected seconds of the cells that are not begun, in the unit of `Costs.rank`."""
+        self._ahead_ready = 0.0
+        """The same of those whose rate is known."""
         self._release(cell for cell in cells if not self._waits(cell, source_key(cell)))
         for key in tuple(self._gone):
             self._orphan(key)
@@ -173,6 +175,7 @@ class Jobs:
             self._ahead += self._costs.rank(cell)
 
     def _push(self, cell: Cell, lr: float) -> None:
+        self._ahead_ready += self._costs.rank(cell)
         heapq.heappush(self._ready, (-self._costs.rank(cell), next(self._order), cell, lr))
 
     def _path(self, cell: Cell, trials: int | None = None) -> float:
@@ -182,20 +185,24 @@ class Jobs:
         share = search.trial_epochs(cell.recipe.epochs) / cell.recipe.epochs
         return self._costs.rank(cell) * (1 + share * (search.trainings if trials is None else trials))
 
-    def _longest(self) -> float:
-        """Expected time to the end of the setting whose search is the furthest from it."""
-        begun = [self._path(self._seekers[setting][0], search.left) for setting, search in self._open.items()]
-        return max([-self._settings[0][0] if self._settings else 0.0, *begun])
+    def _can_wait(self) -> bool:
+        """Whether the searches may: the longest would end in time for its cell, and before the ready cells run out."""
+        waiting = [(self._seekers[self._settings[0][1]][0], None)] if self._settings else []
+        begun = [(self._seekers[setting][0], search.left) for setting, search in self._open.items()]
+        paths = [(self._path(cell, trials), self._costs.rank(cell)) for cell, trials in (*waiting, *begun)]
+        in_time = max((path for path, _ in paths), default=0.0) < self._ahead / self._slots
+        return in_time and max((path - own for path, own in paths), default=0.0) < self._ahead_ready / self._slots
 
     def _choose(self) -> Job | None:
-        """A cell, unless the longest search would hold up the end: then a rate trial; the other if there is none."""
-        if self._ready and self._longest() < self._ahead / self._slots:
+        """A cell, unless a search would then hold up the end: in that case a rate trial; the other if there is none."""
+        if self._ready and self._can_wait():
             return self._next_cell()
         return self._next_trial() or (self._next_cell() if self._ready and not self.stopped else None)
 
     def _next_cell(self) -> CellJob:
         _, _, cell, lr = heapq.heappop(self._ready)
         self._ahead -= self._costs.rank(cell)
+        self._ahead_ready -= self._costs.rank(cell)
         return CellJob(cell=cell, lr=lr, orders=self._orders)
 
     def _next_trial(self) -> RateJob | None:
@@ -286,8 +293,9 @@ class Jobs:
         self._settings = [(-self._path(self._seekers[setting][0]), setting) for _, setting in self._settings]
         heapq.heapify(self._ready)
         heapq.heapify(self._settings)
-        waiting = itertools.chain((cell for _, _, cell, _ in self._ready), *self._seekers.values())
-        self._ahead = sum(self._costs.rank(cell) for cell in waiting)
+        self._ahead_ready = -sum(rank for rank, *_ in self._ready)
+        seekers = itertools.chain(*self._seekers.values())
+        self._ahead = self._ahead_ready + sum(self._costs.rank(cell) for cell in seekers)
 
     def _retry(self, job: Job, report: Report) -> Job | None:
         """The job that takes a failed one's place, if one does."""

@@ -122,11 +122,12 @@ def _run_sweep(sweep: Sweep, site: Site, again: Collection[str], lost: set[str])
     Args:
         lost: cells of earlier sweeps that failed, whose heirs are given up.
     """
-    from sweeper import cluster, probes
+    from sweeper import cluster
     from sweeper.lease import acquire
     from sweeper.recording import Recorder
 
     devices = cluster.devices_of(sweep, site)
+    slots = cluster.slots_of(devices)
     with acquire(site.study(sweep.name), say=_CONSOLE.print) as lease:
         work = take_over(site.study(sweep.name), lease.token)
         store.patiently(lambda: store.drop_unfinished(site, sweep.name), site)
@@ -136,16 +137,17 @@ def _run_sweep(sweep: Sweep, site: Site, again: Collection[str], lost: set[str])
             _refuse_stale(now, again)
             for cell in set(now.left) & set(now.stale):
                 store.patiently(partial(store.forget, site, now.records.finished[cell.key].run_id), site)
-            failures = _train(now, site, again, lost, recorder, lease.check, work, devices) if now.left else []
+            failures = _train(now, site, again, lost, recorder, lease.check, work, devices, slots) if now.left else []
         done = ledger.read(site, sweep.name).finished
         if sweep.register:
             for cell in sweep.cells:
                 if cell.key in done:
                     name, run_id = sweep.register, done[cell.key].run_id
                     store.patiently(partial(store.register, site, name, cell.key, run_id), site)
-        probes.run_probes(
-            sweep, done, site, slots=cluster.slots_of(devices), devices=devices, work=work, check_lease=lease.check
-        )
+        if sweep.probes:
+            from sweeper import probes  # torch, which a driver does without where nothing is probed
+
+            probes.run_probes(sweep, done, site, slots=slots, devices=devices, work=work, check_lease=lease.check)
     return failures
 
 
@@ -158,15 +160,15 @@ def _train(
     check_lease: Callable[[], None],
     work: Path,
     devices: "Devices",
+    slots: int,
 ) -> "list[Failure]":
     """Finds the rates of a sweep's cells and trains them; those that failed come back."""
-    from sweeper import cluster, tuning
+    from sweeper import tuning
     from sweeper.job import Orders
     from sweeper.jobs import Jobs, StorageFullError
     from sweeper.rates import Searches
 
     sweep = now.sweep
-    slots = cluster.slots_of(devices)
     titles = {f"{sweep.name}: rate trials": now.trials, f"{sweep.name}: cells": len(now.left)}
     began = time.monotonic()
     with shown(titles) as (trials, cells):

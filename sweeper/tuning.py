@@ -4,13 +4,16 @@ What comes next is `jobs`' business and training is `finetune`'s; resuming needs
 finished is asked of the store and of the searches.
 """
 
+import asyncio
 import gc
 import shutil
 import time
 import traceback
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 from ray.tune.search import Searcher
 
@@ -19,6 +22,8 @@ from sweeper.jobs import Jobs
 from sweeper.orphan import die_with_parent
 from sweeper.outcome import Devices
 
+_LONGEST_WAIT = 60.0
+"""Seconds after which a process without a job is let go, so that a cluster can shrink."""
 _TRIALS_PER_TUNER = 2000
 """Tune keeps every trial in the driver's memory, 45 KB each: a large sweep is a sequence of Tuners."""
 
@@ -32,7 +37,7 @@ def run_jobs(jobs: Jobs, devices: Devices, slots: int, work: Path) -> None:
 
     """
     while jobs.left:
-        _run(_Feed(jobs), devices, slots, work / f".tune-{time.time_ns()}")
+        _run(_Feed(jobs, slots), devices, slots, work / f".tune-{time.time_ns()}")
 
 
 class _Trial(tune.Trainable):
@@ -40,7 +45,7 @@ class _Trial(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         die_with_parent()
-        self._job: Job = config["job"]
+        self._job: Job | _Bell = config["job"]
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._job = new_config["job"]
@@ -51,6 +56,8 @@ class _Trial(tune.Trainable):
 
         from sweeper.finetune.faults import fault_of
 
+        if isinstance(self._job, _Bell):
+            return {"rang": self._job.wait(), "done": True}
         try:
             report = Report(told=self._job.run())
         except Exception as error:  # the one place where a failure is recorded and the sweep goes on
@@ -66,34 +73,109 @@ class _Trial(tune.Trainable):
         close_lane()
 
 
-class _Feed(Searcher):
-    """Gives Tune one job after another and hears what came of each; Tune's own snapshots of it stay empty."""
+class _Bell:
+    """Wakes processes that wait for a job, one for each ring."""
 
-    def __init__(self, jobs: Jobs) -> None:
+    def __init__(self, longest_wait: float) -> None:
+        self._rings: Any = ray.remote(num_cpus=0)(_Rings).remote()
+        self._longest_wait = longest_wait
+
+    def ring(self, times: int = 1) -> None:
+        self._rings.ring.remote(times)
+
+    def wait(self) -> bool:
+        """Whether it rang; False after so many seconds as were said."""
+        return ray.get(self._rings.wait.remote(self._longest_wait))
+
+    def take_down(self) -> None:
+        ray.kill(self._rings)
+
+
+class _Rings:
+    """What a bell's processes share."""
+
+    def __init__(self) -> None:
+        self._unheard = asyncio.Semaphore(0)
+
+    async def ring(self, times: int) -> None:
+        for _ in range(times):
+            self._unheard.release()
+
+    async def wait(self, seconds: float) -> bool:
+        heard = asyncio.ensure_future(self._unheard.acquire())
+        await asyncio.wait([heard], timeout=seconds)
+        return heard.done() or not heard.cancel()
+
+
+class _Feed(Searcher):
+    """Gives Tune one job after another and hears what came of each; Tune's own snapshots of it stay empty.
+
+    Tune ends a process at once when there is no trial for it, and a new one takes seconds to start. So a process that
+    is free while the queue has nothing to give gets a trial in which it waits for a bell.
+    """
+
+    def __init__(self, jobs: Jobs, slots: int) -> None:
         super().__init__()
-        self._jobs = jobs
+        self._jobs, self._slots = jobs, slots
         self._given = 0
         self._running: dict[str, Job] = {}
+        self._free = 0
+        """Processes whose job has ended and that have no other trial yet."""
+        self._waiting: set[str] = set()
+        self._called = 0
+        """Jobs that were given to a process which still waits."""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if self._given == _TRIALS_PER_TUNER or not self._jobs.left:
+            if self._waiting:
+                self._bell.ring(len(self._waiting))
             return Searcher.FINISHED
-        try:
-            job = self._jobs.next()
-        except Exception as error:  # such as a full disk under the searches: what runs may end, nothing more begins
-            self._jobs.stopped = error
-            job = None
-        if job is None:
-            return None if self._jobs.left else Searcher.FINISHED
+        job = self._next() if len(self._running) < self._slots else None
+        if job is None and not self._free:
+            return None  # it asks again in a moment
         self._given += 1
+        if job is None:
+            self._free -= 1
+            self._waiting.add(trial_id)
+            return {"job": self._bell}
         self._running[trial_id] = job
+        if self._free:
+            self._free -= 1
+        elif self._called < len(self._waiting):
+            self._called += 1
+            self._bell.ring()
         return {"job": job}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        if trial_id in self._waiting:
+            self._waiting.remove(trial_id)
+            if self._called:
+                self._called -= 1
+            elif result and result["rang"]:
+                self._free += 1
+            return
+        report = DIED if error or not result else result["report"]
+        self._free += report is not DIED
         try:
-            self._jobs.ended(self._running.pop(trial_id), DIED if error or not result else result["report"])
-        except Exception as trouble:  # as above
+            self._jobs.ended(self._running.pop(trial_id), report)
+        except Exception as trouble:  # as below
             self._jobs.stopped = self._jobs.stopped or trouble
+
+    def _next(self) -> Job | None:
+        try:
+            return self._jobs.next()
+        except Exception as error:  # such as a full disk under the searches: what runs may end, nothing more begins
+            self._jobs.stopped = error
+            return None
+
+    def close(self) -> None:
+        """Ends what was only there for waiting."""
+        if "_bell" in vars(self):
+            self._bell.take_down()
+
+    @cached_property
+    def _bell(self) -> _Bell:
+        return _Bell(_LONGEST_WAIT)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -113,8 +195,8 @@ def _run(feed: _Feed, devices: Devices, slots: int, folder: Path) -> None:
             search_alg=feed,
             num_samples=_TRIALS_PER_TUNER,
             reuse_actors=True,
-            max_concurrent_trials=slots,
-            trial_name_creator=lambda trial: trial.config["job"].name,
+            max_concurrent_trials=slots + 1,  # so that it asks while all processes wait
+            trial_name_creator=lambda trial: getattr(trial.config["job"], "name", "waiting"),
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
         run_config=tune.RunConfig(
@@ -125,4 +207,5 @@ def _run(feed: _Feed, devices: Devices, slots: int, folder: Path) -> None:
         ),
     )
     tuner.fit()
+    feed.close()
     shutil.rmtree(folder, ignore_errors=True)  # Tune's bookkeeping: what is finished, the store and the searches know

@@ -92,6 +92,15 @@ def test_a_search_that_would_hold_up_the_end_goes_before_ready_cells(begin: Begi
     assert isinstance(queue.take(), CellJob)
 
 
+def test_a_search_goes_on_before_the_ready_cells_run_out(begin: Begin) -> None:
+    """Though its own cells, of which there are many, would fill the time: they wait for it."""
+    quick = seeds(40, CELL.replace(lr=LrSearch(low=1e-4, high=1e-1, trials=8), epochs=2))
+    queue = begin([*quick, *seeds(4)], slots=2)
+    for _ in range(4):
+        queue.finish(queue.take_trial())
+    assert isinstance(queue.take(), RateJob)
+
+
 def test_a_search_that_can_wait_lets_ready_cells_go_first(begin: Begin) -> None:
     queue = begin([CELL.replace(lr=SEARCH, epochs=1), *seeds(9, CELL.replace(epochs=50))], slots=2)
     queue.take_cell()

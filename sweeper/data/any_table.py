@@ -1,7 +1,10 @@
 """Any CSV, TSV or parquet table of images as a data set: `table:PATH`, with no code to write.
 
 Columns `image` and `label`, and, where they are known, `patient` and `part` (train, val or test). A path of an image is
-relative to the table's folder, or absolute. One label an image; several per image are not read here.
+relative to the table's folder, or absolute.
+
+Where an image may have several labels, or none, the name tells the columns that hold 1 or 0 instead of the column
+`label`, two or more: `table:PATH?labels=Edema|Pleural Effusion`. Their order is that of the classes.
 """
 
 from functools import partial
@@ -10,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweeper.data.dataset import PARTS, Dataset, file_stamp, find, make_index
+from sweeper.data.labels import BETWEEN, UNKNOWN, texts_of
 from sweeper.data.tables import read_table, refuse_missing
 
 if TYPE_CHECKING:
@@ -18,28 +22,59 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-_REMEDY = "put a .csv, .tsv or .parquet file with the columns image, label[, patient, part] there"
+_LABELS = "?labels="
+_REMEDY = (
+    "put a .csv, .tsv or .parquet file with the columns image, label[, patient, part] there; columns of several labels "
+    f"are named as table:PATH{_LABELS}A{BETWEEN}B"
+)
+_KNOWN = {"0": 0, "0.0": 0, "False": 0, "1": 1, "1.0": 1, "True": 1}
+"""What a column of one of several labels may hold; pandas writes what parquet holds so."""
+_OTHER = ("image", "patient", "part")
+"""Columns that hold no label."""
 
 
 def named_table(name: str) -> Dataset:
-    """The data set that `table:PATH` names: colour images, labels sorted as text, AUROC as the selecting score."""
-    path = name.removeprefix("table:")
+    """The data set that `table:PATH` names: colour images, AUROC as the selecting score.
+
+    The classes are the labels sorted as text, or the columns that the name tells.
+
+    Raises:
+        ValueError: when it names no file, or its columns are fewer than two, twice the same, or no labels.
+    """
+    path, told, labels = name.removeprefix("table:").partition(_LABELS)
     if not path:
         raise ValueError("data set 'table:' names no file; write table:PATH, below the data folder or absolute")
+    classes = _classes_of(name, labels) if told else None
     place = partial(_place, name, path)
     return Dataset(
         name=name,
-        classes=None,
+        classes=classes,
         metric="auroc",
         channels=3,
         cite="the user's own table",
         licence="the user's own",
         remedy=_REMEDY,
-        index=partial(_index, place),
+        index=partial(_index, place, classes),
         decode=partial(_decode, place),
         sources=partial(_sources, place),
         patients="the table's column patient; without that column each image is its own",
+        task="multilabel" if classes else None,
     )
+
+
+def _classes_of(name: str, labels: str) -> tuple[str, ...]:
+    classes = tuple(each.strip() for each in labels.split(BETWEEN))
+    if len(classes) < 2 or "" in classes:
+        raise ValueError(
+            f"data set '{name}' must name two or more columns, as table:PATH{_LABELS}A{BETWEEN}B; a single one is the "
+            "column label of table:PATH"
+        )
+    if wrong := [each for each in classes if each in _OTHER or each.startswith(UNKNOWN) or classes.count(each) > 1]:
+        raise ValueError(
+            f"data set '{name}': '{wrong[0]}' is no label; each column stands once, is none of {', '.join(_OTHER)}, "
+            f"and does not begin with '{UNKNOWN}'"
+        )
+    return classes
 
 
 def _place(name: str, path: str, root: Path) -> Path:
@@ -49,11 +84,13 @@ def _place(name: str, path: str, root: Path) -> Path:
     return found
 
 
-def _index(place: "Callable[[Path], Path]", root: Path) -> "pd.DataFrame":
+def _index(place: "Callable[[Path], Path]", classes: tuple[str, ...] | None, root: Path) -> "pd.DataFrame":
     path = place(root)
-    table = read_table(path, ["image", "label"], optional=["patient", "part"])
+    table = read_table(path, ["image", *(classes or ["label"])], optional=["patient", "part"])
     for column in ("image", "label", "patient"):
         _refuse_empty(table, column, path)
+    if classes:
+        table = table.assign(label=_several(table, classes, path))
     _refuse_twice(table, path)
     refuse_missing((path.parent / each for each in table["image"]), path)
     parts = table["part"].map(lambda each: each or None) if "part" in table else [None] * len(table)
@@ -61,6 +98,20 @@ def _index(place: "Callable[[Path], Path]", root: Path) -> "pd.DataFrame":
         raise ValueError(f"table {path} has the part '{foreign[0]}'; it must be {', '.join(PARTS)}")
     patients = table["patient"] if "patient" in table else table["image"]
     return make_index(zip(table["image"], table["label"], patients, parts, strict=True))
+
+
+def _several(table: "pd.DataFrame", classes: tuple[str, ...], path: Path) -> "np.ndarray":
+    """The labels of each row as text."""
+    import numpy as np
+
+    for each in classes:
+        if (wrong := ~table[each].isin(list(_KNOWN))).any():
+            row = int(wrong.to_numpy().argmax())
+            raise ValueError(
+                f"table {path}: {wrong.sum()} rows have another {each} than 0 or 1 (first: row {row + 1}: "
+                f"'{table[each].iloc[row]}'); correct the table"
+            )
+    return texts_of(np.stack([table[each].map(_KNOWN) for each in classes], axis=1).astype(np.int8), classes)
 
 
 def _refuse_empty(table: "pd.DataFrame", column: str, path: Path) -> None:

@@ -32,7 +32,7 @@ def _bimcv(name: str, labels: str) -> Dataset:
         metric="auprc",
         channels=1,
         cite="Vaya et al. 2020, BIMCV COVID-19+, arXiv 2006.01174; Peng et al. 2023, BMVC",
-        licence="CC BY 4.0",
+        licence="by the terms of bimcv.cipf.es",
         remedy=_REMEDY,
         patients="the subject in the path, as sub-S03044; an image without one is its own",
         url="https://bimcv.cipf.es/bimcv-projects/bimcv-covid19/",

@@ -99,7 +99,7 @@ def read_index(dataset: Dataset, root: Path) -> tuple["pd.DataFrame", tuple[str,
     if dataset.task == "multilabel":
         return _with_targets(index, dataset)
     classes = dataset.classes or tuple(sorted(set(index["label"])))
-    _check_index(index, classes, dataset.name)
+    _check_index(index, classes, dataset)
     targets = {label: target for target, label in enumerate(classes)}
     return index.assign(target=index["label"].map(targets).astype("int64")), classes
 
@@ -138,32 +138,33 @@ def _with_targets(index: "pd.DataFrame", dataset: Dataset) -> tuple["pd.DataFram
     except ValueError as error:
         raise ValueError(f"data set '{dataset.name}': {error}") from error
     if not (told := (known == 1).any(axis=0)).all():
-        _refuse_empty(dataset.classes[int(told.argmin())], dataset.name)
+        _refuse_empty(dataset.classes[int(told.argmin())], dataset)
     targets = pd.DataFrame(known, columns=target_columns(dataset.classes), index=index.index)
     return pd.concat([index, targets], axis=1), dataset.classes
 
 
-def _check_index(index: "pd.DataFrame", classes: tuple[str, ...], name: str) -> None:
-    _check_rows(index, name)
+def _check_index(index: "pd.DataFrame", classes: tuple[str, ...], dataset: Dataset) -> None:
+    _check_rows(index, dataset.name)
     if (foreign := ~index["label"].isin(classes)).any():
         what = f"{foreign.sum()} images have a label that is none of {', '.join(classes)}"
-        _refuse(name, what, index["label"][foreign])
+        _refuse(dataset.name, what, index["label"][foreign], "correct them")
     there = set(index["label"])
     if empty := [each for each in classes if each not in there]:
-        _refuse_empty(empty[0], name)
+        _refuse_empty(empty[0], dataset)
 
 
 def _check_rows(index: "pd.DataFrame", name: str) -> None:
     if (twice := index["image"].duplicated()).any():
-        _refuse(name, f"{twice.sum()} image names stand twice", index["image"][twice])
+        _refuse(name, f"{twice.sum()} image names stand twice", index["image"][twice], "keep one row each")
     given = index["part"].notna()
     if given.any() and (wrong := ~index["part"].isin(PARTS)).any():
-        _refuse(name, f"{wrong.sum()} images are in none of the parts {', '.join(PARTS)}", index["image"][wrong])
+        what = f"{wrong.sum()} images are in none of the parts {', '.join(PARTS)}"
+        _refuse(name, what, index["image"][wrong], "give each its part, or none a part")
 
 
-def _refuse(name: str, what: str, rows: Any) -> None:
-    raise ValueError(f"data set '{name}': {what} (first: '{rows.iloc[0]}')")
+def _refuse(name: str, what: str, rows: Any, remedy: str) -> None:
+    raise ValueError(f"data set '{name}': {what} (first: '{rows.iloc[0]}'); {remedy}")
 
 
-def _refuse_empty(label: str, name: str) -> None:
-    raise ValueError(f"data set '{name}': class '{label}' has no image")
+def _refuse_empty(label: str, dataset: Dataset) -> None:
+    raise ValueError(f"data set '{dataset.name}': class '{label}' has no image; to get all of it: {dataset.remedy}")

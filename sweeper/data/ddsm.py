@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sweeper.data.dataset import PARTS, Dataset, make_index
 from sweeper.data.listed import listed_images, needed
-from sweeper.data.tables import refuse_missing
+from sweeper.data.tables import read_list, refuse_missing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,7 @@ def _ddsm(name: str, label_of: dict[str, str]) -> Dataset:
         channels=1,
         cite="Heath et al. 2001, The Digital Database for Screening Mammography, IWDM; "
         "lists of Wu et al. 2018, DeepMiner, arXiv 1805.12323",
-        licence="free for research, cite",
+        licence="by the terms of the University of South Florida; cite the paper",
         remedy=_REMEDY,
         patients="the case of the file's name, as B_3504 of cancer_15-B_3504_1.RIGHT_CC.LJPEG.1.jpg",
         url="http://www.eng.usf.edu/cvprg/mammography/database.html",
@@ -43,7 +43,7 @@ def _read(label_of: dict[str, str], base: Path) -> "pd.DataFrame":
     rows = []
     for part in PARTS:
         path = needed([base / "ddsm_raw_image_lists" / f"{part}.txt"], _REMEDY)
-        images = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        images = read_list(path)
         refuse_missing((_file(base, each) for each in images), path)
         rows += [(image, label_of[kind], case, part) for image in images for kind, case in [_named(image, path)]]
     return make_index(rows)

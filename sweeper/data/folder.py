@@ -1,8 +1,13 @@
 """Image folders: one sub-folder per class, below folders of the official parts where there are such.
 
 Labels in tables and patients in side files are not read here; a set that has them reads them in its own file.
+
+A folder that a search space names, `folder:PATH`, makes each image its own patient, unless the name says how a path
+tells the patient: `folder:PATH?patient=PATTERN`, a regular expression whose one group is searched in the image's path
+below the folder. `folder:scans?patient=(P\\d+)_` finds `P012` in `train/healthy/P012_3.png`.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,8 +19,9 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".dcm", ".dicom")
 """What counts as an image, in any case; other files are ignored."""
+_PATIENT = "?patient="
 PART_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
@@ -49,10 +55,26 @@ def image_folder(
 
 
 def named_folder(name: str) -> Dataset:
-    """The data set that `folder:PATH` names: colour images, each its own patient, AUROC as the selecting score."""
-    path = name.removeprefix("folder:")
+    """The data set that `folder:PATH` names: colour images, AUROC as the selecting score.
+
+    Raises:
+        ValueError: when it names no folder, or its pattern is no regular expression with one group.
+    """
+    path, told, pattern = name.removeprefix("folder:").partition(_PATIENT)
     if not path:
         raise ValueError("data set 'folder:' names no folder; write folder:PATH, below the data folder or absolute")
+    if not told:
+        return _named_folder(name, path, patients="each image is its own patient; see folder:PATH?patient=PATTERN")
+    _check_pattern(name, pattern)
+    return _named_folder(
+        name,
+        path,
+        read=partial(_read_with_patients, pattern),
+        patients=f"what the group of {pattern} finds in the image's path below the folder",
+    )
+
+
+def _named_folder(name: str, path: str, **facts: Any) -> Dataset:
     return image_folder(
         name=name,
         folder=path,
@@ -61,7 +83,30 @@ def named_folder(name: str) -> Dataset:
         channels=3,
         cite="the user's own image folder",
         licence="the user's own",
+        **facts,
     )
+
+
+def _check_pattern(name: str, pattern: str) -> None:
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"data set '{name}': its pattern '{pattern}' is no regular expression: {error}") from error
+    if groups != 1:
+        raise ValueError(
+            f"data set '{name}': its pattern '{pattern}' has {groups} groups; the patient is what one group finds, as "
+            "(P\\d+)_ in P012_3.png"
+        )
+
+
+def _read_with_patients(pattern: str, base: Path, *, name: str) -> "pd.DataFrame":
+    def patient_of(file: Path) -> str:
+        found = re.search(pattern, file.relative_to(base).as_posix())
+        if not (found and found[1]):
+            raise ValueError(f"data set '{name}': the pattern '{pattern}' finds no patient in the path of image {file}")
+        return found[1]
+
+    return read_folder(base, name=name, patient_of=patient_of)
 
 
 def read_folder(
@@ -93,7 +138,10 @@ def read_folder(
         for folder in folders:
             files = [file for file in _image_files(folder) if keep is None or keep(file)]
             if not files:
-                raise ValueError(f"data set '{name}': class folder {folder} has no image ({', '.join(SUFFIXES)})")
+                raise ValueError(
+                    f"data set '{name}': class folder {folder} has no image ({', '.join(SUFFIXES)}); unpack the set "
+                    "again, or take the folder away"
+                )
             for file in files:
                 image = _named(file, base)
                 rows.append((image, folder.name, patient_of(file) if patient_of else image, part))

@@ -6,7 +6,7 @@ functions.
 """
 
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -162,14 +162,21 @@ _CUTS: dict[str, Callable[[pd.DataFrame, int, str], pd.Series]] = {
 
 def _groups(index: pd.DataFrame, where: str) -> np.ndarray:
     """Each row's group, 0..4, by patient and stratified by class."""
-    from sklearn.model_selection import StratifiedGroupKFold
-
     if (most := index["label"].value_counts().max()) < FOLDS:
         raise ValueError(f"{where}: the largest class has {most} images; {FOLDS} groups need at least {FOLDS}")
+    return _grouped(tuple(index["label"]), tuple(index["patient"]))
+
+
+@lru_cache(maxsize=4)
+def _grouped(labels: tuple[str, ...], patients: tuple[str, ...]) -> np.ndarray:
+    """The same groups serve every fold and fraction: 220,000 rows take 12 s to cut."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
     cutter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=_FOLD_SEED)
-    groups = np.empty(len(index), dtype=np.int64)
-    for group, (_, held_out) in enumerate(cutter.split(index, index["label"], index["patient"])):
+    groups = np.empty(len(labels), dtype=np.int64)
+    for group, (_, held_out) in enumerate(cutter.split(labels, labels, patients)):
         groups[held_out] = group
+    groups.flags.writeable = False
     return groups
 
 

@@ -38,6 +38,7 @@ def _lesions(base: Path, images: "pd.Series") -> list[str]:
     if not path.exists():
         return list(images)
     table = read_table(path, ["image", "lesion_id"])
+    refuse_repeated(table["image"], path)
     lesion_of = dict(zip(table["image"], table["lesion_id"], strict=True))
     if missing := [each for each in images if not lesion_of.get(each)]:
         raise ValueError(f"table {path} tells no lesion of {len(missing)} images (first: '{missing[0]}')")

@@ -34,6 +34,7 @@ def _lesions(base: Path, truth: "pd.DataFrame") -> list[str]:
     """The lesion that each image shows; an image whose lesion the archive does not know is its own."""
     path = needed([base / _METADATA], _REMEDY)
     table = read_table(path, ["image", "lesion_id"])
+    refuse_repeated(table["image"], path)
     lesion_of = dict(zip(table["image"], table["lesion_id"], strict=True))
     if missing := [each for each in truth["image"] if each not in lesion_of]:
         raise ValueError(f"table {path} lacks {len(missing)} images of {_TRUTH} (first: '{missing[0]}')")

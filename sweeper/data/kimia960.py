@@ -42,7 +42,7 @@ KIMIA960 = listed_images(
     channels=3,
     cite="Kumar et al. 2017, A comparative study of CNN, BoVW and LBP for classification of histopathological images, "
     "IEEE SSCI",
-    licence="free for research, cite",
+    licence="by the terms of kimialab.uwaterloo.ca; cite the paper",
     remedy=_REMEDY,
     patients="each image is its own patient: the patches of a class are of one slide, and cannot be kept apart",
     counts=dict.fromkeys(_CLASSES, 48),

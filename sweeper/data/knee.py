@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from sweeper.data.dataset import make_index
 from sweeper.data.listed import listed_images, needed
-from sweeper.data.tables import labels_of, read_table
+from sweeper.data.tables import labels_of, read_table, refuse_repeated
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +39,7 @@ def _exams(base: Path, structure: str) -> dict[str, str]:
     for part in ("train", "valid"):
         path = needed([base / f"{part}-{structure}.csv"], _REMEDY)
         table = read_table(path, ["exam", "torn"], header=False)
+        refuse_repeated(table["exam"], path)
         found |= dict(zip(table["exam"], labels_of(table["torn"], {"0": "0", "1": "1"}, path), strict=True))
     return found
 

@@ -48,8 +48,12 @@ def place_of(name: str, folders: Sequence[str], remedy: str, root: Path) -> Path
 
     Raises:
         FileNotFoundError: when there is none.
+        ValueError: when a file has its name.
     """
-    return find(name, [root / folder for folder in folders], remedy)
+    found = find(name, [root / folder for folder in folders], remedy)
+    if not found.is_dir():
+        raise ValueError(f"data set '{name}': {found} is a file; it must be a folder; to get it: {remedy}")
+    return found
 
 
 def first_there(places: Sequence[Path]) -> Path:

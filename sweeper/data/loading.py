@@ -7,7 +7,6 @@ Batches, epochs and the order of the images are the training loop's; random chan
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,7 +17,7 @@ from sweeper.data import DATASETS
 from sweeper.data.augment import AUGMENTS, View, view_of
 from sweeper.data.cache import Cached, cached
 from sweeper.data.dataset import Metric, Task, target_columns
-from sweeper.data.folds import split
+from sweeper.data.kept_splits import parts_of
 from sweeper.data.moving import move
 from sweeper.site import Site
 
@@ -95,20 +94,23 @@ class Loaded:
     """Of the whole set at this size, whatever the fold."""
 
 
-def load(images: Images, site: Site) -> Loaded:
+def load(images: Images, site: Site, *, look: bool = True) -> Loaded:
     """The parts that `images` names; the set is decoded first where it is not yet.
 
     The training part shows whole images, whose random changes are the training loop's to ask for; the others show what
     the augmentation has validation images undergo.
+
+    Args:
+        look: whether changes of the set's files are looked for though this process did so before, which takes 100,000
+            of them 5 s. Without, they are the images that it found then, and have their fingerprint.
 
     Raises:
         KeyError: when no data set has this name.
         FileNotFoundError: when the set is not there.
         ValueError: when an image cannot be decoded, the set cannot be split so, or the augmentation is none.
     """
-    dataset = DATASETS[images.dataset]
-    whole = cached(dataset, images.size, site)
-    parts = _split(whole, replace(images, size=0, augment="", pixels=""), site.data)
+    whole = _look(images.dataset, images.size, site) if look else _found(images.dataset, images.size, site)
+    parts = parts_of(whole, images, site)
     view = view_of(images.augment)
     return Loaded(
         train=_part(whole, parts == "train"),
@@ -116,7 +118,7 @@ def load(images: Images, site: Site) -> Loaded:
         test=_shown(_part(whole, parts == "test"), view),
         classes=whole.classes,
         task=whole.task,
-        metric=dataset.metric,
+        metric=DATASETS[images.dataset].metric,
         fingerprint=whole.fingerprint,
     )
 
@@ -164,23 +166,11 @@ def _row(
         return centre, scale
 
 
-@lru_cache(maxsize=64)
-def _split(whole: Cached, cut: Images, root: Path) -> pd.Series:
-    """`split`, once for each entry that this process holds open: cells of one study ask for the same few.
+def _look(dataset: str, size: int, site: Site) -> Cached:
+    return cached(DATASETS[dataset], size, site)
 
-    Args:
-        cut: what does not tell how the set is cut is blank in it.
-    """
-    return split(
-        whole.index,
-        fold=cut.fold,
-        fraction=cut.fraction,
-        shots=cut.shots,
-        protocol=cut.protocol,
-        root=root,
-        name=cut.dataset,
-        several=whole.task == "multilabel",
-    )
+
+_found = lru_cache(maxsize=8)(_look)
 
 
 def _shown(part: Part, view: View | None) -> Part:

@@ -1,9 +1,12 @@
 """The `.npz` files of MedMNIST: {train,val,test}_images and _labels in one file, official parts.
 
-Three-dimensional sets are not read. The checksum is not compared, so a file with the same images in
-another order is taken as well; the fingerprint tells them apart.
+Images are read one by one, as `npz` says: a file of 224 pixels unpacks to 16 GB. Three-dimensional sets are not read.
+The checksum is not compared, so a file with the same images in another order is taken as well; the fingerprint tells
+them apart.
 """
 
+import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -17,12 +20,16 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from sweeper.data.npz import Rows
+
 _REMEDY = (
     "fetch {name}.npz from doi.org/10.5281/zenodo.10519652, or run `python -m medmnist download` with the medmnist "
     "package installed"
 )
+_DAMAGES = (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
+"""What a file that is damaged, or another file, makes numpy and zipfile raise."""
 _READING = Lock()
-"""Threads that want the same array wait for the one that reads it: an array may fill much of the memory."""
+"""One thread at a time unpacks: each leaves the unpacking where the next one goes on."""
 
 
 def medmnist(*, name: str, classes: tuple[str, ...], **facts: Any) -> Dataset:
@@ -79,9 +86,11 @@ def _several(path: Path, array: str, labels: "np.ndarray", name: str, classes: t
 def _decode(name: str, channels: int, root: Path, image: str) -> "np.ndarray":
     path = _place(name, root)
     part, number = image.split("/")
-    with _READING:
-        images = _images(path, part, file_stamp(path))  # (images, height, width[, 3])
-    pixels = images[int(number)]
+    try:
+        with _READING:
+            pixels = _images(path, part, channels, file_stamp(path))[int(number)]  # (height, width[, 3])
+    except (*_DAMAGES, IndexError) as error:
+        raise ValueError(f"{path}: image {image} cannot be read: {_said(error)}; fetch the file again") from error
     return pixels.reshape(*pixels.shape[:2], channels)
 
 
@@ -89,20 +98,31 @@ def _sources(name: str, root: Path, images: Sequence[str]) -> list[str]:
     return [file_stamp(_place(name, root))]
 
 
-@lru_cache(maxsize=1)
-def _images(path: Path, part: str, stamp: str) -> "np.ndarray":
+@lru_cache(maxsize=len(PARTS))
+def _images(path: Path, part: str, channels: int, stamp: str) -> "Rows":
     """One part's images; `stamp` makes a file that was written again another entry."""
-    return _read(path, f"{part}_images")
+    from sweeper.data.npz import Rows
+
+    images = Rows(path, f"{part}_images")
+    colour = (3,) if channels == 3 else ()
+    if images.dtype != "uint8" or len(images.shape) != 3 + len(colour) or images.shape[3:] != colour:
+        raise ValueError(
+            f"its array {part}_images is {images.dtype} {images.shape}; it needs uint8 pixels of {channels} channels"
+        )
+    return images
 
 
 def _read(path: Path, array: str) -> "np.ndarray":
-    import zipfile
-    import zlib
-
     import numpy as np
 
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is no .npz file; fetch the file again")
     try:
         with np.load(path) as file:
             return file[array]
-    except (KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: its array {array} cannot be read: {error}") from error
+    except _DAMAGES as error:
+        raise ValueError(f"{path}: its array {array} cannot be read: {_said(error)}; fetch the file again") from error
+
+
+def _said(error: Exception) -> str:
+    return error.args[0] if isinstance(error, KeyError) else f"{error}"  # which would show it in quotes

@@ -52,7 +52,6 @@ MEMBERS: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
         },
         "octmnist": {
             "classes": ("choroidal neovascularization", "diabetic macular edema", "drusen", "normal"),
-            "images": (37455, 11598, 8866, 51390),
             "channels": 1,
             "cite": "Kermany et al. 2018, Cell 172:1122-1131",
         },

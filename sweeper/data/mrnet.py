@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeper.data.dataset import Dataset, file_stamp, make_index
 from sweeper.data.listed import first_there, needed, place_of
-from sweeper.data.tables import labels_of, read_table, refuse_missing
+from sweeper.data.tables import labels_of, read_table, refuse_missing, refuse_repeated
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,6 +82,7 @@ def _exams(base: Path, folder: str, finding: str) -> dict[str, str]:
     """Exam -> "1" where it has the finding, else "0"."""
     path = needed([base / f"{folder}-{finding}.csv"], _REMEDY)
     table = read_table(path, ["exam", "finding"], header=False)
+    refuse_repeated(table["exam"], path)
     return dict(zip(table["exam"], labels_of(table["finding"], {"0": "0", "1": "1"}, path), strict=True))
 
 
@@ -109,7 +110,7 @@ def _volume(path: Path) -> "np.ndarray":
     import numpy as np
 
     try:
-        volume = np.load(path, mmap_mode="r")
+        volume = np.lib.format.open_memmap(path, mode="r")
     except (OSError, EOFError, ValueError) as error:
         raise ValueError(f"volume {path} cannot be read: {error}; fetch the archive again") from error
     if volume.ndim != 3:

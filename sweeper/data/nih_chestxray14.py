@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from sweeper.data.dataset import make_index
 from sweeper.data.labels import BETWEEN
 from sweeper.data.listed import first_there, listed_images, needed
-from sweeper.data.tables import read_table, refuse_missing, refuse_repeated
+from sweeper.data.tables import read_list, read_table, refuse_missing, refuse_repeated
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +73,7 @@ def _parts(base: Path, images: "pd.Series") -> list[str | None]:
         return [None] * len(images)
     part_of: dict[str, str] = {}
     for path in lists:
-        for image in needed([path], _REMEDY).read_text().split():
+        for image in read_list(needed([path], _REMEDY)):
             if image in part_of:
                 raise ValueError(f"list {path} repeats '{image}', which is in one of the two lists already")
             part_of[image] = _LISTS[path.name]

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 """What a file of another Unicode encoding begins with."""
+_PACKED = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ")
+"""What a packed file begins with: gzip, zip (which spreadsheets are too), bzip2, xz."""
 _TABULATED = (".tsv", ".tab")
 
 
@@ -29,6 +31,7 @@ def read_table(
     Raises:
         ValueError: when the file is no such table, not UTF-8, without row, or lacks a column.
     """
+    _refuse_folder(path)
     table = _read_parquet(path) if path.suffix == ".parquet" else _read_text(path, None if header else columns)
     if missing := [each for each in columns if each not in table.columns]:
         there = ", ".join(str(each) for each in table.columns)
@@ -36,6 +39,23 @@ def read_table(
     if table.empty:
         raise ValueError(f"table {path} has no row; fetch it again")
     return table[[*columns, *(each for each in optional if each in table.columns)]]
+
+
+def read_list(path: Path) -> list[str]:
+    """The lines of a text file, without empty ones and without the space around them.
+
+    Raises:
+        ValueError: when the file is not UTF-8, or has no such line.
+    """
+    _refuse_folder(path)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"list {path} {_not_text(path)}") from error
+    found = [line.strip() for line in lines if line.strip()]
+    if not found:
+        raise ValueError(f"list {path} has no line; fetch it again")
+    return found
 
 
 def labels_of(column: "pd.Series", labels: Mapping[str, str], path: Path) -> "pd.Series":
@@ -115,9 +135,22 @@ def _read_text(path: Path, names: Sequence[str] | None) -> "pd.DataFrame":
             header=0 if names is None else None, names=None if names is None else list(names),
         )  # fmt: skip
     except UnicodeDecodeError as error:
-        raise ValueError(f"table {path} is not UTF-8 but looks like {_encoding(path)}; save it as UTF-8") from error
+        raise ValueError(f"table {path} {_not_text(path)}") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise ValueError(f"table {path} cannot be read as text: {error}".rstrip() + "; fetch it again") from error
+
+
+def _refuse_folder(path: Path) -> None:
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; it must be a file: unpack the archive again")
+
+
+def _not_text(path: Path) -> str:
+    """The end of the sentence on a file that is not UTF-8: what it looks like, and what to do."""
+    with path.open("rb") as file:
+        if file.read(5).startswith(_PACKED):
+            return "is no text but a packed file; unpack it"
+    return f"is not UTF-8 but looks like {_encoding(path)}; save it as UTF-8"
 
 
 def _encoding(path: Path) -> str:

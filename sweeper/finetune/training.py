@@ -63,7 +63,7 @@ class Phase:
 
 def start(cell: Cell, site: Site, device: torch.device) -> Start:
     """The cell's model as it starts, drawn from the cell's seed alone, and its images."""
-    data = load(cell.images, site)
+    data = load(cell.images, site, look=False)
     torch.manual_seed(seed_of("start", cell.network.model, cell.seed))
     model = models.build(cell.network, classes=len(data.classes), size=cell.images.size)
     pixels = weights.pixels_of(cell.images, cell.weights.source, cell.network.model, site)

@@ -61,7 +61,7 @@ def run_probes(
     with shown({f"{sweep.name}: probes": len(subjects)}) as (progress,):
         for subject, features in _with_features(subjects, site, slots, devices):
             progress.started()
-            data = load(subject.cell.images, site)
+            data = load(subject.cell.images, site, look=False)
             for probe in subject.missing:
                 rows = _rows(probe, subject, features, data, site)
                 store.patiently(partial(_log, site, subject, probe, rows, work, check_lease), site)
@@ -113,7 +113,7 @@ def _with_features(
                 run_id=subject.run_id,
                 state=state,
                 part=part,
-                images=len(getattr(load(subject.cell.images, site), part)),
+                images=len(getattr(load(subject.cell.images, site, look=False), part)),
             )
             for subject, pairs in zip(subjects, needs, strict=True)
             for state, part in pairs

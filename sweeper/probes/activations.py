@@ -114,7 +114,7 @@ class _Extractor:
 
 @lru_cache(maxsize=8)
 def _data(images: Images, site: Site) -> Loaded:
-    return load(images, site)
+    return load(images, site, look=False)
 
 
 class _Tapped:

@@ -9,7 +9,7 @@ from fakes import draw, write_text
 
 from sweeper.data import DATASETS
 from sweeper.data.cache import cached
-from sweeper.data.dataset import read_index
+from sweeper.data.dataset import read_index, target_columns
 from sweeper.data.picture import decode_file
 from sweeper.site import Site
 
@@ -72,6 +72,85 @@ def test_it_is_decoded_into_the_cache(folder: Path, site: Site) -> None:
     whole = cached(DATASETS[f"table:{path}"], 8, site)
     assert whole.pixels.shape == (4, 8, 8, 3)
     assert list(whole.index["target"]) == [0, 1, 0, 1]
+
+
+SEVERAL = "table:own/a.csv?labels=wet|dry air"
+
+
+def _several(folder: Path, *rows: str, header: str = "image,dry air,other,wet") -> pd.DataFrame:
+    write_text(folder / "a.csv", header, *rows)
+    return DATASETS[SEVERAL].index(folder.parent)
+
+
+def test_columns_that_the_name_tells_are_the_labels(folder: Path) -> None:
+    rows = ("images/0.png,1,x,0", "images/1.png,0,y,0", "images/2.png,1.0,,1", "images/3.png,0,,True")
+    assert list(_several(folder, *rows)["label"]) == ["dry air", "", "wet|dry air", "wet"]
+
+
+def test_the_classes_of_several_labels_have_the_order_of_the_name(folder: Path) -> None:
+    _several(folder, "images/0.png,1,x,0", "images/1.png,0,y,1")
+    index, classes = read_index(DATASETS[SEVERAL], folder.parent)
+    assert (classes, DATASETS[SEVERAL].task) == (("wet", "dry air"), "multilabel")
+    assert index[target_columns(classes)].to_numpy().tolist() == [[0, 1], [1, 0]]
+
+
+def test_several_labels_of_a_parquet_table_are_read_with_patients_and_parts(folder: Path) -> None:
+    table = pd.DataFrame({"image": ["images/0.png", "images/1.png"], "wet": [True, False], "dry air": [0, 1]})
+    table.assign(patient=[7, 8], part=["test", "train"]).to_parquet(folder / "a.parquet")
+    index = DATASETS["table:own/a.parquet?labels=wet|dry air"].index(folder.parent)
+    assert index[["label", "patient", "part"]].to_numpy().tolist() == [["wet", "7", "test"], ["dry air", "8", "train"]]
+
+
+def test_several_labels_are_decoded_into_the_cache(folder: Path, site: Site) -> None:
+    path = write_text(folder / "a.csv", "image,a,b", *(f"images/{n}.png,{n % 2},{n // 2}" for n in range(4)))
+    whole = cached(DATASETS[f"table:{path}?labels=a|b"], 8, site)
+    assert whole.index[["target_0", "target_1"]].to_numpy().tolist() == [[0, 0], [1, 0], [0, 1], [1, 1]]
+
+
+def test_a_column_that_the_name_tells_must_be_there(folder: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"a\.csv has no column 'wet'; it needs image, wet, dry air and has image, dry air"
+    ):
+        _several(folder, "images/0.png,1", header="image,dry air")
+
+
+@pytest.mark.parametrize("value", ["2", "-1", "", "yes", "0.5"])
+def test_another_value_than_0_or_1_is_refused_with_its_row(folder: Path, value: str) -> None:
+    said = rf"a\.csv: 1 rows have another dry air than 0 or 1 \(first: row 2: '{value}'\); correct the table"
+    with pytest.raises(ValueError, match=said):
+        _several(folder, "images/0.png,1,,1", f"images/1.png,{value},,1")
+
+
+def test_a_row_that_repeats_an_image_with_other_labels_is_refused(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"1 images have several labels \(first: 'images/0\.png': , wet\|dry air\)"):
+        _several(folder, "images/0.png,1,,1", "images/0.png,0,,0")
+
+
+def test_a_table_of_several_labels_that_is_missing_says_how_it_is_named(folder: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"own/a\.csv; .*named as table:PATH\?labels=A\|B"):
+        DATASETS[SEVERAL].index(folder.parent)
+
+
+def test_a_table_of_several_labels_that_is_not_utf_8_is_refused(folder: Path) -> None:
+    (folder / "a.csv").write_bytes("image,wet,dry air\nimages/é.png,1,0\n".encode("cp1252"))
+    with pytest.raises(ValueError, match="is not UTF-8 but looks like Windows-1252; save it as UTF-8"):
+        DATASETS[SEVERAL].index(folder.parent)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ("", "must name two or more columns"),
+        ("wet", "must name two or more columns, as table:PATH\\?labels=A\\|B; a single one is the column label"),
+        ("wet|", "must name two or more columns"),
+        ("wet|wet", "'wet' is no label; each column stands once"),
+        ("wet|patient", "'patient' is no label; .* none of image, patient, part"),
+        ("wet|?dry", r"'\?dry' is no label; .* does not begin with '\?'"),
+    ],
+)
+def test_a_name_with_other_columns_is_refused(labels: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        DATASETS[f"table:own/a.csv?labels={labels}"]
 
 
 def test_a_missing_table_says_what_to_put_there(folder: Path) -> None:

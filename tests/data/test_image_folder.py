@@ -3,12 +3,15 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
-from fakes import draw, write_classes
+from fakes import draw, noise, write_classes
+from fakes.cbis_ddsm import write_dicom
 
 from sweeper.data import DATASETS
 from sweeper.data.dataset import read_index
+from sweeper.data.picture import decode_file
 
 TWO = {"cat": 2, "dog": 2}
 
@@ -39,6 +42,60 @@ def test_the_path_may_be_absolute(tmp_path: Path) -> None:
 def test_each_image_is_its_own_patient(tmp_path: Path) -> None:
     write_classes(tmp_path / "pets", TWO)
     assert _index(tmp_path)["patient"].is_unique
+
+
+NAMED = r"folder:pets?patient=(P\d+)_"
+
+
+def test_a_pattern_in_the_name_finds_the_patients(tmp_path: Path) -> None:
+    for image in (
+        "train/cat/P1_1.png",
+        "train/cat/P1_2.png",
+        "train/dog/P2_1.png",
+        "test/cat/P31_1.png",
+        "test/dog/P4_1.png",
+    ):
+        draw(tmp_path / "pets" / image, len(image))
+    index = DATASETS[NAMED].index(tmp_path)
+    assert dict(zip(index["image"], index["patient"], strict=True)) == {
+        "test/cat/P31_1.png": "P31",
+        "test/dog/P4_1.png": "P4",
+        "train/cat/P1_1.png": "P1",
+        "train/cat/P1_2.png": "P1",
+        "train/dog/P2_1.png": "P2",
+    }
+
+
+def test_a_patient_may_be_a_folder(tmp_path: Path) -> None:
+    for image in ("cat/ann/1.png", "cat/ann/2.png", "dog/bob/1.png"):
+        draw(tmp_path / "pets" / image, len(image))
+    assert list(DATASETS["folder:pets?patient=/(.+)/"].index(tmp_path)["patient"]) == ["ann", "ann", "bob"]
+
+
+def test_an_image_in_whose_path_the_pattern_finds_nothing_is_named(tmp_path: Path) -> None:
+    draw(tmp_path / "pets" / "cat" / "P1_1.png", 0)
+    odd = draw(tmp_path / "pets" / "dog" / "1.png", 1)
+    with pytest.raises(ValueError, match=rf"finds no patient in the path of image {odd}"):
+        DATASETS[NAMED].index(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("(P", r"'\(P' is no regular expression: missing \)"),
+        ("P.", "has 0 groups; the patient is what one group finds"),
+        ("(P)(.)", "has 2 groups"),
+    ],
+)
+def test_another_pattern_is_refused(pattern: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        DATASETS[f"folder:pets?patient={pattern}"]
+
+
+def test_dicom_files_are_images_of_a_folder(tmp_path: Path) -> None:
+    files = [write_dicom(tmp_path / "pets" / each / "1.dcm", noise(len(each), 6, 5)) for each in ("cat", "horse")]
+    assert _images(tmp_path) == {"cat/1.dcm", "horse/1.dcm"}
+    np.testing.assert_array_equal(DATASETS["folder:pets"].decode(tmp_path, "cat/1.dcm"), decode_file(files[0], 3))
 
 
 def test_without_part_folders_there_is_no_official_part(tmp_path: Path) -> None:

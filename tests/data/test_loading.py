@@ -140,6 +140,16 @@ def test_a_changed_source_changes_what_is_loaded(site: Site) -> None:
     assert len(load(images, site).train) == 24
 
 
+def test_without_a_look_the_images_are_those_that_were_found_before(site: Site) -> None:
+    write_classes(site.data / "pets", {"cat": 10, "dog": 10})
+    images = Images(dataset="folder:pets", fold=1, size=6)
+    first = load(images, site, look=False)
+    write_classes(site.data / "pets", {"cat": 20, "dog": 20})
+    again = load(images, site, look=False)
+    assert (again.fingerprint, again.train.names) == (first.fingerprint, first.train.names)
+    assert load(images, site).fingerprint != first.fingerprint
+
+
 def test_the_table_of_augmentations_has_the_names_that_studies_may_use() -> None:
     assert tuple(AUGMENTS) == AUGMENT_NAMES
 

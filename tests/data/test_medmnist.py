@@ -97,6 +97,29 @@ def test_a_file_cut_short_is_named(tmp_path: Path) -> None:
         DATASETS["breastmnist"].index(tmp_path)
 
 
+def test_images_that_are_damaged_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "breastmnist.npz"
+    write_npz(path, classes=2, counts=COUNTS)
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez_compressed(path, **arrays | {"test_images": np.random.default_rng(0).bytes(2 * 28 * 28)})
+    with pytest.raises(
+        ValueError, match=r"breastmnist\.npz: image test/000001 cannot be read: .*; fetch the file again"
+    ):
+        DATASETS["breastmnist"].decode(tmp_path, "test/000001")
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [((2, 28, 28, 3), "uint8"), ((2, 28, 28), "float32"), ((2, 784), "uint8")])
+def test_other_pixels_are_named(tmp_path: Path, shape: tuple[int, ...], dtype: str) -> None:
+    path = tmp_path / "breastmnist.npz"
+    write_npz(path, classes=2, counts=COUNTS)
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **arrays | {"test_images": np.zeros(shape, dtype)})
+    with pytest.raises(ValueError, match=rf"test_images is {dtype} .*; it needs uint8 pixels of 1 channels"):
+        DATASETS["breastmnist"].decode(tmp_path, "test/000001")
+
+
 def test_a_file_without_its_arrays_is_named(tmp_path: Path) -> None:
     path = tmp_path / "breastmnist.npz"
     np.savez(path, images=np.zeros(3))

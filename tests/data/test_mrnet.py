@@ -105,3 +105,12 @@ def test_a_selected_slice_of_no_exam_is_refused(root: Path) -> None:
     draw(root / "knee" / "images" / "acl" / "5555_sagittal_7.png", 0)
     with pytest.raises(ValueError, match=r"5555_sagittal_7\.png does not name an exam of the acl tables"):
         DATASETS["knee"].index(root)
+
+
+@pytest.mark.parametrize(("name", "table"), [("mrnet", "MRNet-v1.0/train-acl.csv"), ("knee", "knee/train-acl.csv")])
+def test_an_exam_that_a_table_tells_twice_is_refused(root: Path, name: str, table: str) -> None:
+    path = root / table
+    exam, told = path.read_text().splitlines()[0].split(",")
+    path.write_text(f"{path.read_text()}{exam},{1 - int(told)}\n")
+    with pytest.raises(ValueError, match=rf"acl\.csv: 1 rows repeat the exam of another \(first: '{exam}'\)"):
+        DATASETS[name].index(root)

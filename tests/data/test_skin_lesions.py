@@ -107,3 +107,11 @@ def test_ham10000_refuses_an_image_that_stands_twice(root: Path) -> None:
     _change(root / METADATA_HAM, "ISIC_0024307", "ISIC_0024306")
     with pytest.raises(ValueError, match=r"1 rows repeat the image_id of another \(first: 'ISIC_0024306'\)"):
         DATASETS["ham10000"].index(root)
+
+
+@pytest.mark.parametrize(("name", "table"), [("isic2018", LESIONS_2018), ("isic2019", METADATA_2019)])
+def test_an_image_of_two_lesions_is_refused(root: Path, name: str, table: str) -> None:
+    path = root / table
+    path.write_text(f"{path.read_text()}{path.read_text().splitlines()[-1]}\n")
+    with pytest.raises(ValueError, match=r"1 rows repeat the image of another .*; keep one row each"):
+        DATASETS[name].index(root)

@@ -1,12 +1,13 @@
 """Tables and what is wrong with them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from fakes import write_text
 
-from sweeper.data.tables import labels_of, labels_of_columns, read_table, refuse_missing, refuse_repeated
+from sweeper.data.tables import labels_of, labels_of_columns, read_list, read_table, refuse_missing, refuse_repeated
 
 TABLE = pd.DataFrame({"image": ["a", "b"], "label": ["1", "2"], "note": ["", "x"]})
 
@@ -99,3 +100,21 @@ def test_missing_files_are_counted_and_the_first_is_named(tmp_path: Path) -> Non
     files = [tmp_path / "there", tmp_path / "gone", tmp_path / "no" / "folder"]
     with pytest.raises(FileNotFoundError, match=rf"2 files that t names are not there \(first: {tmp_path}/gone\)"):
         refuse_missing(files, "t")
+
+
+def test_a_list_is_its_lines_without_the_empty_ones(tmp_path: Path) -> None:
+    path = write_text(tmp_path / "a.txt", "\ufeffa b.png", "", "  c.png \r")
+    assert read_list(path) == ["a b.png", "c.png"]
+
+
+def test_a_list_without_lines_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"list .*a\.txt has no line; fetch it again"):
+        read_list(write_text(tmp_path / "a.txt", "", " "))
+
+
+@pytest.mark.parametrize("start", [b"\x1f\x8b\x08", b"PK\x03\x04"])
+@pytest.mark.parametrize("read", [read_list, lambda path: read_table(path, ["image"])])
+def test_a_packed_file_is_to_be_unpacked(tmp_path: Path, start: bytes, read: Callable[[Path], object]) -> None:
+    (tmp_path / "a.csv").write_bytes(start + bytes(range(128, 200)))
+    with pytest.raises(ValueError, match=r"a\.csv is no text but a packed file; unpack it"):
+        read(tmp_path / "a.csv")

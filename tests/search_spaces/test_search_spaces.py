@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from conftest import make_site
 
 from analysis import frames
 from sweeper.cell import Cell
+from sweeper.data import DATASETS
 from sweeper.grid import load
 from sweeper.site import Site
 
@@ -37,13 +39,19 @@ def start(*arguments: str, site: Site) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env=os.environ | places, capture_output=True, text=True)
 
 
+@cache
 def cells(name: str, sweep: int = 0) -> list[Cell]:
     return list(load(ROOT / "search_spaces" / name)[sweep].cells)
 
 
+@cache
+def rows(name: str, sweep: int = 0) -> list[dict[str, Any]]:
+    return [cell.row() for cell in cells(name, sweep)]
+
+
 def count(name: str, sweep: int = 0, **axes: Any) -> int:
     """How many cells of a study have these values."""
-    return sum(all(cell.row()[axis] == value for axis, value in axes.items()) for cell in cells(name, sweep))
+    return sum(all(row[axis] == value for axis, value in axes.items()) for row in rows(name, sweep))
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -76,17 +84,62 @@ def test_the_small_form_needs_no_download(name: str) -> None:
 
 def test_hidden_representations_has_the_study_s_25_cells_a_target() -> None:
     """175 fine-tuned networks on 7 targets: 2 sources x 2 ways and one start from scratch, on 5 folds."""
+    assert len(cells("hidden_representations.py")) == 175
     assert set(Counter(cell.images.dataset for cell in cells("hidden_representations.py")).values()) == {175 // 7}
     assert count("hidden_representations.py", head_epochs=30) == 2 * count("hidden_representations.py", source="random")
+
+
+def test_hidden_representations_mirrors_all_but_the_chest_x_rays() -> None:
+    found = {cell.images.dataset for cell in cells("hidden_representations.py") if cell.images.augment == "keras"}
+    assert set(Counter(cell.images.augment for cell in cells("hidden_representations.py"))) == {"keras", "keras_noflip"}
+    assert found == {"ddti", "busi", "cbis_ddsm", "knee", "isic2018", "pcam_small"}
+
+
+TARGETS = {
+    "feature_reuse.py": {"aptos2019", "ddsm", "isic2019", "chexpert_u_zeros", "pcam"},
+    "transfusion.py": {"aptos2019", "chexpert_five_u_zeros"},
+    "truncated_transfer.py": {"bimcv", "ham10000"},
+}
+
+
+@pytest.mark.parametrize(("name", "targets"), TARGETS.items())
+def test_a_study_has_its_own_targets(name: str, targets: set[str]) -> None:
+    assert {cell.images.dataset for cell in cells(name)} == targets
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_set_of_several_labels_has_its_own_loss(name: str) -> None:
+    for sweep in load(ROOT / "search_spaces" / name):
+        for cell in sweep.cells:
+            assert (cell.recipe.loss == "bce") == (DATASETS[cell.images.dataset].task == "multilabel")
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_small_form_names_sets_that_are_shared(name: str, shared_data: Path) -> None:
+    named = {cell.images.dataset for sweep in load(ROOT / "search_spaces" / name, small=True) for cell in sweep.cells}
+    assert all(len(DATASETS[each].index(shared_data)) for each in named)
+
+
+def test_feature_reuse_draws_each_target_as_the_study_does() -> None:
+    found = {(cell.images.dataset, cell.images.protocol, cell.images.fold) for cell in cells("feature_reuse.py")}
+    assert found == {
+        ("aptos2019", "random_70_15_15_images", 0),
+        ("ddsm", "official_images", 0),
+        ("isic2019", "random_80_10_10_images", 0),
+        ("chexpert_u_zeros", "random_80_10_10", 0),
+        ("pcam", "official_images", 0),
+    }
 
 
 def test_feature_reuse_has_three_starts_of_four_models_five_times() -> None:
     models = {"deit_small_patch16_224.fb_in1k", "swin_tiny_patch4_window7_224.ms_in1k"}
     models |= {"inception_v3.tv_in1k", "resnet50.tv_in1k"}
     for model in models:
-        assert count("feature_reuse.py", model=model, source="random", depth=None) == 5
-        assert count("feature_reuse.py", model=model, source="imagenet", blocks=None, depth=None) == 5
-        assert count("feature_reuse.py", model=model, blocks=0, rest="stats") == 5
+        for target in TARGETS["feature_reuse.py"]:
+            own: dict[str, Any] = dict(model=model, dataset=target)
+            assert count("feature_reuse.py", source="random", depth=None, **own) == 5
+            assert count("feature_reuse.py", source="imagenet", blocks=None, depth=None, **own) == 5
+            assert count("feature_reuse.py", blocks=0, rest="stats", **own) == 5
 
 
 def test_feature_reuse_transfers_up_to_each_of_the_study_s_layers() -> None:
@@ -113,11 +166,13 @@ def test_truncated_transfer_goes_on_between_the_neighbours_of_the_best_point(bes
     assert layers.choose is not None
     rows = [{"key": cell.key} | cell.row() | {"best_val_auprc": 0.5} for cell in blocks.cells]
     for row in rows:
-        if row["depth"] == best and row["dataset"] == "busi":
+        if row["depth"] == best and row["dataset"] == "bimcv":
             row["best_val_auprc"] = 0.6
-    found = [cell for cell in layers.choose(rows) if cell.images.dataset == "busi" and cell.network.depth]
+    found = [cell for cell in layers.choose(rows) if cell.images.dataset == "bimcv" and cell.network.depth]
     assert {cell.network.depth for cell in found} == around
-    assert {cell.images.fold for cell in found} == {1, 2, 3}
+    assert {(cell.images.fold, cell.images.protocol) for cell in found} == {
+        (fold, "files:BIMCV/noisy") for fold in (1, 2, 3)
+    }
 
 
 @pytest.mark.slow

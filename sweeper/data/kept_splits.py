@@ -1,0 +1,66 @@
+"""Splits kept on disk: what cuts a set anew for every process costs seconds, and scikit-learn's import two more.
+
+How a set is cut stands in `folds`; a kept split is used only by the very code and version of scikit-learn that made it.
+"""
+
+import hashlib
+import os
+from dataclasses import replace
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sweeper.cell import Images, digest
+from sweeper.data import folds, labels
+from sweeper.data.cache import Cached
+from sweeper.data.dataset import PARTS
+from sweeper.data.protocols import FILES
+from sweeper.site import Site
+from sweeper.work import sync
+
+_NAMES = np.array([*PARTS, "unused"], dtype=object)
+
+
+def parts_of(whole: Cached, images: Images, site: Site) -> pd.Series:
+    """`folds.split` of a decoded set as `images` asks for it: each image's part, in the order of the set's index.
+
+    What files say is read from them, once in a process.
+
+    Raises:
+        ValueError: as `folds.split`.
+        FileNotFoundError: likewise.
+    """
+    return _parts_of(whole, replace(images, augment="none", pixels="source"), site)  # the axes that cut nothing
+
+
+@lru_cache(maxsize=64)
+def _parts_of(whole: Cached, images: Images, site: Site) -> pd.Series:
+    axes: dict[str, Any] = {name: getattr(images, name) for name in ("fold", "fraction", "shots", "protocol")}
+    path = site.cache / "splits" / f"{digest([whole.fingerprint, images.dataset, axes, _made_by()])}.npy"
+    if path.exists():
+        return pd.Series(_NAMES[np.load(path)], index=whole.index.index, name="part", dtype="str")
+    several = whole.task == "multilabel"
+    parts = folds.split(whole.index, **axes, root=site.data, name=images.dataset, several=several)
+    if not images.protocol.startswith(FILES):
+        _keep(parts, path)
+    return parts
+
+
+def _keep(parts: pd.Series, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    own = path.with_suffix(f".{os.getpid()}")
+    with own.open("wb") as file:
+        np.save(file, pd.Index(_NAMES).get_indexer(pd.Index(parts)).astype(np.uint8))
+    sync(own)
+    own.replace(path)
+
+
+@lru_cache(maxsize=1)
+def _made_by() -> list[str]:
+    """What a split depends on beside the set and the cell."""
+    code = b"".join(Path(module.__file__ or "").read_bytes() for module in (folds, labels))
+    return [hashlib.sha256(code).hexdigest(), version("scikit-learn"), version("numpy")]
