@@ -13,7 +13,7 @@ import pandas as pd
 from analysis.axes import varying
 from analysis.statistics.comparison import compare
 from analysis.statistics.family import holm
-from analysis.statistics.pairing import ratios_of
+from analysis.statistics.pairing import check_images, ratios_of
 from analysis.statistics.repeated import corrected_t_test
 from analysis.statistics.repeats import bootstrap_repeats
 from analysis.statistics.weighted import can_weight
@@ -67,7 +67,11 @@ def answers(cells: pd.DataFrame, predictions: Mapping[str, pd.DataFrame]) -> lis
     Args:
         cells: rows of `frames.runs`, sources named for people.
         predictions: key of a cell -> its predictions of the test part.
+
+    Raises:
+        ValueError: when the images of a data set changed between the runs.
     """
+    check_images(cells)
     official = (cells["protocol"] == "sweeper") & (cells["fold"] == 0)
     frame = cells.assign(split=np.where(official, "official parts", "folds"))
     told = [name for name in CONDITIONS[1:] if frame[name].nunique(dropna=False) > 1]

@@ -112,8 +112,8 @@ def methods(cells: pd.DataFrame, found: Sequence[Answer], begun: Asked | None) -
         f"seed{'s' if cells['seed'].nunique() > 1 else ''}: {len(cells)}{declared} models. "
         f"{' '.join(account.protocol(cells))} We report {metrics} of the test part as means over folds of means "
         f"over seeds. Intervals are 95 %, from: {how}. Each setting was compared with the chosen one, two-sided; per "
-        f"data set and condition the {counted} comparisons are one family, corrected by Holm's method (1979) at an error "
-        "of "
+        f"data set and condition the {counted} comparisons are one family, corrected by Holm's method (1979) at an "
+        "error of "
         f"{ERROR:g}."
     )
 

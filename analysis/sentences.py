@@ -67,7 +67,11 @@ def _score(row: pd.Series, answer: Answer) -> str:
     if pd.isna(row["test"]):
         return f"undefined, since {row['reason'] or 'a class is absent'}"
     seeds = f"{row['seeds']} seed{'s' if row['seeds'] > 1 else ''}"
-    of = f"{row['folds']} folds, {seeds}" if row["folds"] > 1 else f"{seeds}, {answer.patients} test patients"
+    of = (
+        f"{row['folds']} folds, {seeds}"
+        if row["folds"] > 1
+        else f"{seeds}, {answer.patients} test patient{'s' if answer.patients != 1 else ''}"
+    )
     if pd.isna(row["low"]):
         return f"{row['test']:.3f} ({of}; no interval: {row['reason']})"
     return f"{row['test']:.3f} (95 % interval {row['low']:.3f} to {row['high']:.3f}; {of})"
