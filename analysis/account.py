@@ -11,6 +11,7 @@ import pandas as pd
 
 from analysis.axes import axes_of, varying
 from analysis.rates import TRAINING_LOSS
+from analysis.sentences import name_of
 from analysis.table import as_words
 from analysis.throughput import by_device, by_model
 from sweeper import ledger, store
@@ -68,11 +69,12 @@ def failures(site: Site, study: str) -> list[Row]:
 
 
 def leakage(site: Site, study: str) -> list[Row]:
-    """One row per split that was judged: its `name`, what it shares (`found`), and the reason that `allowed` it."""
+    """One row per split that was judged: its `dataset` and `name`, what it shares (`found`), and why it was `allowed`."""
     tags = store.notes(site, study)
     judged = [json.loads(text) for name, text in tags.items() if name.startswith(f"{SPLIT}.")]
     rows = [
         {
+            "dataset": each["dataset"],
             "name": f"{each['dataset']} at {each['size']} px, {each['protocol']} fold {each['fold']}",
             "found": [_leak(leak) for leak in each["leaks"]],
             "allowed": each["allowed"],
@@ -141,7 +143,7 @@ def protocol(cells: pd.DataFrame) -> list[str]:
 
 def _protocol(cells: pd.DataFrame) -> Iterator[str]:
     metrics = {name: DATASETS[name].metric for name in cells["dataset"].unique()}
-    own = ", ".join(f"{metric} ({dataset})" for dataset, metric in metrics.items())
+    own = ", ".join(f"{name_of(metric)} ({dataset})" for dataset, metric in metrics.items())
     monitors = ", ".join(own if name == "metric" else name for name in cells["monitor"].unique())
     yield f"Epoch: of at most {_range(cells['epochs'])}, the best {monitors} on the validation part."
     if "lr_low" in cells and cells["lr_low"].notna().any():
@@ -181,7 +183,10 @@ def _range(values: pd.Series) -> str:
 
 
 def _is_neutral(axis: str, value: object) -> bool:
-    if axis not in NEUTRAL:
-        return axis.startswith("lr_")  # told with the selection protocol
-    neutral = NEUTRAL[axis]
-    return bool(pd.isna(value)) if neutral is None else value == neutral  # type: ignore[arg-type]
+    """Whether an axis says nothing: it has its neutral value, or is told with the selection protocol."""
+    if axis.startswith("lr_") or (axis == "lr" and pd.isna(value)):
+        return True
+    neutral = NEUTRAL.get(axis, "required")
+    if neutral is None:
+        return bool(pd.isna(value))
+    return value == (", ".join(map(str, neutral)) if isinstance(neutral, tuple) else neutral)

@@ -76,7 +76,7 @@ def answers(cells: pd.DataFrame, predictions: Mapping[str, pd.DataFrame]) -> lis
     frame = cells.assign(split=np.where(official, "official parts", "folds"))
     told = [name for name in CONDITIONS[1:] if frame[name].nunique(dropna=False) > 1]
     groups = [(names, rows) for names, rows in frame.groupby(list(CONDITIONS), dropna=False, sort=True) if len(rows)]
-    groups.sort(key=lambda pair: (pair[0][0], -pair[0][3]))  # of a data set, all training images first
+    groups.sort(key=lambda pair: (-pair[0][3], pair[0][0]))
     return [_answer(rows.drop(columns="split"), _in_words(rows, told), predictions) for _, rows in groups]
 
 
@@ -85,7 +85,7 @@ def _answer(rows: pd.DataFrame, condition: str, predictions: Mapping[str, pd.Dat
     metric = DATASETS[dataset].metric
     higher = METRICS[metric].higher
     choices = [axis for axis in varying(rows) if axis not in SHARED_AXES]
-    axes = [axis for axis in setting_axes(rows) if axis in choices]
+    axes = sorted((axis for axis in setting_axes(rows) if axis in choices), key=lambda axis: axis != "source")
     settings = _ordered(_summaries(rows, choices, axes, metric), higher)
     if rows["fold"].nunique() > 1:
         found = _over_folds(rows, settings, choices, metric)
@@ -134,7 +134,7 @@ def _summaries(rows: pd.DataFrame, choices: Sequence[str], axes: Sequence[str], 
                 "run_ids": tuple(group.sort_values(["fold", "seed"])["run_id"]),
             }
         )
-    return pd.DataFrame(found)
+    return pd.DataFrame(found).astype({name: rows[name].dtype for name in choices})
 
 
 def _ordered(settings: pd.DataFrame, higher: bool) -> pd.DataFrame:
@@ -185,6 +185,7 @@ def _over_patients(
         return pd.DataFrame([_NOT_COMPARED | {"low": np.nan, "high": np.nan, "reason": reason}] * len(settings))
     resamples = max(1000, _DRAWS_A_TEST * len(settings))
     found = bootstrap_repeats(tables, task, metric, resamples=resamples)
+    found = _without_contradictions(found, settings["test"])
     found = found.rename(columns={"ahead": "behind", "ahead_low": "behind_low", "ahead_high": "behind_high"})
     gaps = ((settings["missing"] > 0) | (settings["missing"].iloc[0] > 0)) & (settings.index > 0)
     missing = "cells are missing on one side: finish the grid"
@@ -193,6 +194,25 @@ def _over_patients(
     return found.assign(reason=reason)[[*_NOT_COMPARED, "low", "high", "reason"]]
 
 
+def _without_contradictions(found: pd.DataFrame, recorded: pd.Series) -> pd.DataFrame:
+    """The rows, of which those have neither interval nor test whose predictions do not give the recorded score."""
+    off = (found["value"] - recorded).abs() > _CLOSE
+    reasons = [
+        f"its predictions give {value:.6f} and not the recorded {score:.6f}: python -m sweeper.check finds out why"
+        for value, score in zip(found["value"], recorded, strict=True)
+    ]
+    found = found.assign(reason=found["reason"].mask(off, pd.Series(reasons, index=found.index)))
+    found[["low", "high"]] = found[["low", "high"]].mask(off)
+    numbers = ["ahead", "ahead_low", "ahead_high", "p"]
+    found[numbers] = found[numbers].mask(off | off.iloc[0])
+    found.loc[(found.index > 0) & off.iloc[0] & ~off, "ahead_reason"] = (
+        "the first setting's predictions are not its own"
+    )
+    return found
+
+
+_CLOSE = 1e-6
+"""Between a recorded score and that of the stored predictions: both are float64, rounding apart."""
 _NOT_COMPARED = {"behind": np.nan, "behind_low": np.nan, "behind_high": np.nan, "p": np.nan}
 _DRAWS_A_TEST = 100
 """Resamples for each setting: the smallest p, 2 / resamples, must stay below the error when Holm multiplies it."""

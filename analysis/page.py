@@ -59,6 +59,7 @@ def page(study: str, site: Site, files: Sequence[Path]) -> str:
     found = answers(named, _test_predictions(study, site))
     tried = trials(study, site)
     models, devices = account.speed(site, study)
+    leaks = account.leakage(site, study)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -70,7 +71,7 @@ def page(study: str, site: Site, files: Sequence[Path]) -> str:
         study=study,
         question=begun.question.splitlines() if begun and begun.question else [],
         command=begun.command if begun else None,
-        answers=[_shown(each) for each in found],
+        answers=[_shown(each, leaks) for each in found],
         progress=account.progress(cells, site, study, begun),
         error=ERROR,
         grid=account.grid_rows(named),
@@ -78,7 +79,7 @@ def page(study: str, site: Site, files: Sequence[Path]) -> str:
         figures=_figures(files),
         searches=account.searches(tried if tried.empty else drop_keys(name_sources(tried, site))),
         failures=account.failures(site, study),
-        leakage=account.leakage(site, study),
+        leakage=leaks,
         cost=account.cost(cells, begun),
         models=models,
         devices=devices,
@@ -123,7 +124,7 @@ def _test_predictions(study: str, site: Site) -> dict[str, pd.DataFrame]:
     return {str(key): own for key, own in rows[rows["part"] == "test"].groupby("key")}
 
 
-def _shown(answer: Answer) -> dict[str, object]:
+def _shown(answer: Answer, leaks: Sequence[account.Row]) -> dict[str, object]:
     """An answer as the template takes it."""
     rows = answer.settings
     low, high = _span(rows[["low", "test"]].min().min()), _span(rows[["high", "test"]].max().max())
@@ -135,13 +136,21 @@ def _shown(answer: Answer) -> dict[str, object]:
         "condition": answer.condition,
         "headline": sentences.headline(answer),
         "certainty": sentences.certainty(answer),
-        "details": sentences.details(answer),
+        "details": [*sentences.details(answer), *_leak_cautions(answer, leaks)],
         "metric": sentences.name_of(answer.metric),
         "how": answer.how,
         "family": answer.family,
         "rows": shown,
         "scale": (low, high),
     }
+
+
+def _leak_cautions(answer: Answer, leaks: Sequence[account.Row]) -> list[str]:
+    """What a reader of the first lines must know of the test part."""
+    of_test = [
+        text for row in leaks if row["dataset"] == answer.dataset for text in row["found"] if " of test " in str(text)
+    ]
+    return [f"Leakage: {'; '.join(dict.fromkeys(of_test))}; scores may be too high."] if of_test else []
 
 
 def _span(value: float) -> float:

@@ -109,7 +109,7 @@ def _counts(answer: Answer) -> Iterator[str]:
         "not tested": "not tested",
     }
     said = [f"{counts[verdict]} {text}" for verdict, text in words.items() if verdict in counts]
-    yield f"Of the {answer.family} other settings, {'; '.join(said)}."
+    yield f"Of the {answer.family} other settings: {'; '.join(said)}."
 
 
 def _left_of_axes(answer: Answer) -> Iterator[str]:
@@ -119,8 +119,8 @@ def _left_of_axes(answer: Answer) -> Iterator[str]:
     if not answer.is_chosen or answer.family < 1:
         return
     for axis in answer.axes:
-        words = dict.fromkeys(as_words(rows[axis]))
-        left = dict.fromkeys(as_words(open_rows[axis])) if len(open_rows) else {}
+        words = dict.fromkeys(as_words(rows[axis].sort_values()))
+        left = dict.fromkeys(as_words(open_rows[axis].sort_values()))
         gone = [word for word in words if word not in left]
         if not gone:
             yield f"{axis}: none of {_listed(list(words))} is ruled out."

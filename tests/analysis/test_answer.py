@@ -69,14 +69,14 @@ def test_the_setting_with_the_best_validation_mean_is_chosen_whatever_its_test_s
 
 def test_a_source_that_is_far_better_is_told_apart_and_the_other_ruled_out(clear: Answer) -> None:
     verdicts = dict(zip(clear.settings["label"], clear.settings["verdict"], strict=True))
-    assert verdicts["depth 2, source random"] == verdicts["depth 3, source random"] == "worse"
+    assert verdicts["source random, depth 2"] == verdicts["source random, depth 3"] == "worse"
     assert "source: imagenet; every setting with random is worse beyond chance." in details(clear)
 
 
 def test_two_depths_of_equal_worth_are_a_tie_in_the_first_sentence(clear: Answer) -> None:
     assert certainty(clear) == "tie"
     said = headline(clear)
-    assert said.startswith("For breastmnist use depth 3, source imagenet, the best of 4 settings on the validation")
+    assert said.startswith("For breastmnist use source imagenet, depth 3, the best of 4 settings on the validation")
     assert "95 % interval" in said
     assert "the data cannot tell these two apart" in said
     assert "depth: none of 2 and 3 is ruled out." in details(clear)
@@ -116,7 +116,7 @@ def test_an_unfinished_setting_is_neither_chosen_nor_tested() -> None:
     cells = one_split()
     cells.remove(next(cell for cell in cells if (cell.weights.source, cell.network.depth) == ("imagenet", 3)))
     answer = only(answers(*study(cells, val=better_start, strength=lambda cell: 1.0)))
-    assert answer.settings["label"].iloc[0] == "depth 2, source imagenet"
+    assert answer.settings["label"].iloc[0] == "source imagenet, depth 2"
     last = answer.settings.iloc[-1]
     assert (last["missing"], last["verdict"]) == (1, "not tested")
     assert last["reason"] == "cells are missing on one side: finish the grid"
@@ -152,6 +152,16 @@ def test_a_single_setting_has_nothing_to_be_compared_with() -> None:
     cells = one_split(source="imagenet", depth=2)
     answer = only(answers(*study(cells, val=better_start, strength=lambda cell: 1.0)))
     assert headline(answer).endswith("there is nothing to compare it with.")
+
+
+def test_predictions_that_do_not_give_the_recorded_score_judge_nothing() -> None:
+    frame, tables = study(one_split(), val=better_start, strength=lambda cell: 1.0)
+    frame.loc[frame["source"] == "random", "test_auroc"] += 0.01
+    answer = only(answers(frame, tables))
+    verdicts = answer.settings.set_index("label")["verdict"]
+    assert verdicts[["source random, depth 2", "source random, depth 3"]].tolist() == ["not tested"] * 2
+    assert verdicts["source imagenet, depth 2"] != "not tested"
+    assert answer.settings["reason"].iloc[-1].startswith("its predictions give 0.")
 
 
 def test_changed_images_are_refused() -> None:

@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 import recording
 from conftest import make_site
+from predicted_tables import predicted
+from recorded import record
 
 from analysis import frames
 from analysis.account import edge_of
 from analysis.page import write_page
 from analysis.report import report
+from analysis.statistics import bootstrap
 from sweeper import asked, gate, store
 from sweeper.cell import LrSearch
 from sweeper.data.leakage import Leak
@@ -66,7 +69,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     )
     gate.record([split], site, STUDY)
     for cell in CELLS:
-        recording.record(site, STUDY, cell)
+        predictions = predicted(2, seed=cell.seed, images=60)
+        test = {"auroc": float(bootstrap(predictions, "binary", ["auroc"], resamples=100)["value"].iloc[0])}
+        done = recording.epochs_of(cell)
+        record(site, STUDY, cell, done=done, test_scores=test, lr=1e-3, predictions=predictions)
     store.fail(site, STUDY, FAILED, "Traceback\nValueError: <nan>", fault="own", attempts=1, tags={})
     return site
 
