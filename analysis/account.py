@@ -5,6 +5,7 @@ It only reads the record; answers are the business of `answer`.
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ from sweeper.live import as_time
 from sweeper.outcome import ATTEMPTS
 from sweeper.site import Site
 
-Row = dict[str, object]
+Row = dict[str, Any]
 EDGE = 0.1
 """Share of a range's width in decades, at either end, that counts as its edge."""
 _VERSION = "sweeper.version."
@@ -69,7 +70,7 @@ def failures(site: Site, study: str) -> list[Row]:
 
 
 def leakage(site: Site, study: str) -> list[Row]:
-    """One row per split that was judged: its `dataset` and `name`, what it shares (`found`), and why it was `allowed`."""
+    """One row per judged split: its `dataset` and `name`, what it shares (`found`), and why that is `allowed`."""
     tags = store.notes(site, study)
     judged = [json.loads(text) for name, text in tags.items() if name.startswith(f"{SPLIT}.")]
     rows = [
@@ -172,9 +173,10 @@ def versions(cells: pd.DataFrame, site: Site) -> list[Row]:
     return rows
 
 
-def _leak(leak: dict[str, object]) -> str:
+def _leak(leak: dict[str, Any]) -> str:
     has = {"patient": "a patient", "identical": "an identical image", "near": "a near-duplicate"}[str(leak["kind"])]
-    return f"{leak['images']} images of {leak['part']} have {has} in {leak['other']}"
+    count = "1 image" if leak["images"] == 1 else f"{leak['images']} images"
+    return f"{count} of {leak['part']} with {has} in {leak['other']}"
 
 
 def _range(values: pd.Series) -> str:

@@ -6,6 +6,7 @@ it; every other setting is then compared with it. What cannot be said is missing
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -160,8 +161,8 @@ def _over_folds(rows: pd.DataFrame, settings: pd.DataFrame, choices: Sequence[st
 
 
 def _own_over_folds(
-    rows: pd.DataFrame, setting: Mapping[str, object], choices: Sequence[str], metric: str
-) -> dict[str, object]:
+    rows: pd.DataFrame, setting: Mapping[str, Any], choices: Sequence[str], metric: str
+) -> dict[str, Any]:
     """The interval of a setting's own mean: that of the corrected t-test, of folds that all have the metric."""
     mine = rows[[_identity(row, choices) == _identity(setting, choices) for row in rows.to_dict("records")]]
     ratio = float(ratios_of(mine).max(skipna=False))
@@ -226,14 +227,14 @@ def _task(table: pd.DataFrame) -> Task:
     return "binary" if len(scores) == 2 else "multiclass"
 
 
-def _verdict(number: int, row: Mapping[str, object]) -> str:
+def _verdict(number: int, row: Mapping[str, Any]) -> str:
     if number == 0:
         return "chosen" if row["missing"] == 0 and not pd.isna(row["val"]) else "incomplete"
     if pd.isna(row["p_holm"]):
         return "not tested"
-    if float(str(row["p_holm"])) >= ERROR:
+    if row["p_holm"] >= ERROR:
         return "cannot be told apart"
-    return "worse" if float(str(row["behind"])) > 0 else "better on the test part"
+    return "worse" if row["behind"] > 0 else "better on the test part"
 
 
 def _patients(rows: pd.DataFrame, predictions: Mapping[str, pd.DataFrame]) -> int | None:
@@ -250,7 +251,7 @@ def _column(group: pd.DataFrame, column: str) -> pd.Series:
     return group[column] if column in group else pd.Series(np.nan, index=group.index)
 
 
-def _identity(row: Mapping[str, object], axes: Sequence[str]) -> tuple[object, ...]:
+def _identity(row: Mapping[str, Any], axes: Sequence[str]) -> tuple[Any, ...]:
     return tuple(None if pd.isna(row[axis]) else row[axis] for axis in axes)
 
 
@@ -261,4 +262,7 @@ def _in_words(rows: pd.DataFrame, axes: Sequence[str]) -> str:
 def _words(rows: pd.DataFrame, axes: Sequence[str]) -> Iterator[str]:
     for axis in axes:
         (word,) = as_words(rows[axis].iloc[:1])
-        yield word if axis == "split" else f"{axis} {word}"
+        if axis == "fraction":
+            yield f"{100 * rows[axis].iloc[0]:g} % of the training patients"
+        else:
+            yield word if axis == "split" else f"{axis} {word}"

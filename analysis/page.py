@@ -7,6 +7,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import pandas as pd
@@ -124,7 +125,7 @@ def _test_predictions(study: str, site: Site) -> dict[str, pd.DataFrame]:
     return {str(key): own for key, own in rows[rows["part"] == "test"].groupby("key")}
 
 
-def _shown(answer: Answer, leaks: Sequence[account.Row]) -> dict[str, object]:
+def _shown(answer: Answer, leaks: Sequence[account.Row]) -> dict[str, Any]:
     """An answer as the template takes it."""
     rows = answer.settings
     low, high = _span(rows[["low", "test"]].min().min()), _span(rows[["high", "test"]].max().max())
@@ -176,14 +177,14 @@ def _inline(path: Path, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
-def _runs(cells: pd.DataFrame) -> list[dict[str, object]]:
+def _runs(cells: pd.DataFrame) -> list[dict[str, Any]]:
     """One row per cell, with its run."""
     axes = list(dict.fromkeys(["dataset", *(axis for axis in setting_axes(cells)), "fold", "seed"]))
     words = {axis: as_words(cells[axis]) for axis in axes}
     rows = []
     for number, row in enumerate(cells.head(_MOST_RUNS).to_dict("records")):
         metric = DATASETS[str(row["dataset"])].metric
-        known: Mapping[str, object] = {axis: words[axis][number] for axis in axes}
+        known: Mapping[str, Any] = {axis: words[axis][number] for axis in axes}
         rows.append(
             {"axes": known, "run_id": row["run_id"], "key": row["key"], "lr": row["lr_found"]}
             | {"test": row.get(f"test_{metric}"), "val": row.get(f"best_val_{metric}"), "metric": metric}

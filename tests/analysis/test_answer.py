@@ -92,7 +92,7 @@ def test_p_values_are_corrected_over_all_other_settings(clear: Answer) -> None:
 def test_shares_of_the_training_images_are_conditions_and_not_choices() -> None:
     cells = one_split(fraction=[0.1, 1.0])
     found = answers(*study(cells, val=better_start, strength=lambda cell: 1.0))
-    assert [each.condition for each in found] == ["fraction 1", "fraction 0.1"]
+    assert [each.condition for each in found] == ["100 % of the training patients", "10 % of the training patients"]
     assert all(each.family == 3 for each in found)
 
 

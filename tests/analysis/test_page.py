@@ -133,7 +133,7 @@ def test_failures_stand_with_their_error(page: Elements) -> None:
 
 
 def test_what_leaks_stands_with_the_reason_that_allows_it(page: Elements) -> None:
-    assert "3 images of test have a near-duplicate in train" in page.text
+    assert "3 images of test with a near-duplicate in train" in page.text
     assert f"Allowed because: {REASON}." in page.text
 
 
