@@ -184,7 +184,7 @@ def _range(values: pd.Series) -> str:
     return words[0] if len(words) == 1 else f"{words[0]} to {words[-1]}"
 
 
-def _is_neutral(axis: str, value: object) -> bool:
+def _is_neutral(axis: str, value: Any) -> bool:
     """Whether an axis says nothing: it has its neutral value, or is told with the selection protocol."""
     if axis.startswith("lr_") or (axis == "lr" and pd.isna(value)):
         return True

@@ -76,9 +76,9 @@ def answers(cells: pd.DataFrame, predictions: Mapping[str, pd.DataFrame]) -> lis
     official = (cells["protocol"] == "sweeper") & (cells["fold"] == 0)
     frame = cells.assign(split=np.where(official, "official parts", "folds"))
     told = [name for name in CONDITIONS[1:] if frame[name].nunique(dropna=False) > 1]
-    groups = [(names, rows) for names, rows in frame.groupby(list(CONDITIONS), dropna=False, sort=True) if len(rows)]
-    groups.sort(key=lambda pair: (-pair[0][3], pair[0][0]))
-    return [_answer(rows.drop(columns="split"), _in_words(rows, told), predictions) for _, rows in groups]
+    groups = [rows for _, rows in frame.groupby(list(CONDITIONS), dropna=False, sort=True)]
+    groups.sort(key=lambda rows: (-float(rows["fraction"].iloc[0]), str(rows["dataset"].iloc[0])))
+    return [_answer(rows.drop(columns="split"), _in_words(rows, told), predictions) for rows in groups]
 
 
 def _answer(rows: pd.DataFrame, condition: str, predictions: Mapping[str, pd.DataFrame]) -> Answer:
@@ -161,7 +161,7 @@ def _over_folds(rows: pd.DataFrame, settings: pd.DataFrame, choices: Sequence[st
 
 
 def _own_over_folds(
-    rows: pd.DataFrame, setting: Mapping[str, Any], choices: Sequence[str], metric: str
+    rows: pd.DataFrame, setting: Mapping[Any, Any], choices: Sequence[str], metric: str
 ) -> dict[str, Any]:
     """The interval of a setting's own mean: that of the corrected t-test, of folds that all have the metric."""
     mine = rows[[_identity(row, choices) == _identity(setting, choices) for row in rows.to_dict("records")]]
@@ -227,7 +227,7 @@ def _task(table: pd.DataFrame) -> Task:
     return "binary" if len(scores) == 2 else "multiclass"
 
 
-def _verdict(number: int, row: Mapping[str, Any]) -> str:
+def _verdict(number: int, row: Mapping[Any, Any]) -> str:
     if number == 0:
         return "chosen" if row["missing"] == 0 and not pd.isna(row["val"]) else "incomplete"
     if pd.isna(row["p_holm"]):
@@ -251,7 +251,7 @@ def _column(group: pd.DataFrame, column: str) -> pd.Series:
     return group[column] if column in group else pd.Series(np.nan, index=group.index)
 
 
-def _identity(row: Mapping[str, Any], axes: Sequence[str]) -> tuple[Any, ...]:
+def _identity(row: Mapping[Any, Any], axes: Sequence[str]) -> tuple[Any, ...]:
     return tuple(None if pd.isna(row[axis]) else row[axis] for axis in axes)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from analysis import account, frames, sentences
+from analysis import account, frames, look, sentences
 from analysis.answer import ERROR, Answer, answers
 from analysis.names import drop_keys, name_sources
 from analysis.rates import trials
@@ -166,11 +166,21 @@ def _figures(files: Sequence[Path]) -> list[dict[str, str]]:
         {
             "stem": stem,
             "title": _TITLES.get(stem, stem),
+            "width": str(round(_width(file_of[f"{stem}.png"]) * _POINTS / look.DOTS_PER_INCH)),
             "picture": _inline(file_of[f"{stem}.png"], "image/png"),
             "numbers": _inline(file_of[f"{stem}.csv"], "text/csv"),
         }
         for stem in stems
     ]
+
+
+_POINTS = 96
+"""CSS pixels of an inch."""
+
+
+def _width(path: Path) -> int:
+    """Of a PNG file, in its own pixels: bytes 16 to 20 (PNG specification, section 11.2.2)."""
+    return int.from_bytes(path.read_bytes()[16:20], "big")
 
 
 def _inline(path: Path, kind: str) -> str:
