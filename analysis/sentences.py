@@ -9,8 +9,10 @@ import pandas as pd
 
 from analysis.answer import Answer
 from analysis.table import as_words
+from sweeper.data import DATASETS
 
 _OPEN = ("chosen", "cannot be told apart", "better on the test part", "not tested")
+_NO_PATIENTS = "each image is its own patient"  # as a data set says that its files do not tell patients
 _FEW = 4  # settings or values that a sentence names
 
 
@@ -25,7 +27,10 @@ def headline(answer: Answer) -> str:
     if not answer.is_chosen:
         return f"{_whom(answer)} the data cannot say what to use: {_why_not(answer)}."
     first = answer.settings.iloc[0]
-    rank = f", the best of {len(answer.settings)} settings on the validation images" if answer.family else ""
+    if not answer.family:
+        score = f"test {name_of(answer.metric)} {_score(first, answer)}"
+        return f"{_whom(answer)} a single setting was run, so that there is nothing to compare it with: {score}."
+    rank = f", the best of {len(answer.settings)} settings on the validation images"
     said = f"{_whom(answer)} use {first['label']}{rank}: test {name_of(answer.metric)} {_score(first, answer)}."
     return f"{said} {_against_next(answer)}"
 
@@ -78,8 +83,6 @@ def _score(row: pd.Series, answer: Answer) -> str:
 
 
 def _against_next(answer: Answer) -> str:
-    if not answer.family:
-        return "It is the only setting that was run, so that there is nothing to compare it with."
     row = answer.settings.iloc[1]
     who = f"The next best on the validation images, {row['label']},"
     if row["verdict"] == "not tested":
@@ -136,6 +139,8 @@ def _cautions(answer: Answer) -> Iterator[str]:
         yield "One seed: how much another training run would change the score is not in the interval."
     if first["folds"] == 1:
         yield "One split: how much other training patients would change the score is not in the interval."
+    if _NO_PATIENTS in DATASETS[answer.dataset].patients:
+        yield "Patients are not known, each image counts as one: if some have several images, intervals are too narrow."
     incomplete = int((answer.settings["missing"] > 0).sum())
     if incomplete:
         yield f"{incomplete} of {len(answer.settings)} settings lack cells and cannot be chosen or tested yet."

@@ -148,10 +148,18 @@ def test_one_patient_has_scores_but_neither_intervals_nor_tests() -> None:
     assert answer.settings[["low", "high", "p"]].isna().all(axis=None)
 
 
+def test_a_set_that_does_not_tell_patients_says_that_intervals_may_be_too_narrow(level: Answer) -> None:
+    assert any(line.startswith("Patients are not known") for line in details(level))
+
+
 def test_a_single_setting_has_nothing_to_be_compared_with() -> None:
     cells = one_split(source="imagenet", depth=2)
     answer = only(answers(*study(cells, val=better_start, strength=lambda cell: 1.0)))
-    assert headline(answer).endswith("there is nothing to compare it with.")
+    said = headline(answer)
+    assert said.startswith(
+        "For breastmnist a single setting was run, so that there is nothing to compare it with: test"
+    )
+    assert certainty(answer) == "unknown"
 
 
 def test_predictions_that_do_not_give_the_recorded_score_judge_nothing() -> None:
