@@ -1,6 +1,6 @@
-"""`python -m analysis.report STUDY [OUT]`: a study's table and figures, from what is recorded.
+"""`python -m analysis.report STUDY [OUT]`: a study's table, figures, and one page that says what it came to.
 
-The same record gives the same files. It says nothing about cells that are not finished, and trains nothing.
+The same record gives the same files. It trains nothing.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import pandas as pd
 from analysis import frames
 from analysis.figures import probe_chart, rate_chart, score_chart
 from analysis.names import name_sources
+from analysis.page import write_page
 from analysis.panels import save
 from analysis.rates import trials
 from analysis.table import as_text, as_words, table
@@ -78,21 +79,23 @@ def _caption(cells: pd.DataFrame) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints one study's table and returns the exit code."""
+    """Prints one study's table, makes its page and returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m analysis.report", description="Writes a study's table and figures."
+        prog="python -m analysis.report", description="Writes a study's table, figures and page."
     )
     parser.add_argument("study", help="the study's name, as in Sweep(name=...)")
     parser.add_argument("out", nargs="?", type=Path, help="a folder; else the study's own folder in the storage")
     options = parser.parse_args(arguments)
     site = Site.from_environment()
     try:
-        found = report(options.study, options.out or site.study(options.study), site)
-    except LookupError as error:
+        out = options.out or site.study(options.study)
+        found = report(options.study, out, site)
+        page = write_page(options.study, out, site, found.files)
+    except (LookupError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
     print(found.text)
-    for path in found.files:
+    for path in (page, *found.files):
         print(f"  {path}")
     return 0
 

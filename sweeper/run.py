@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from sweeper import ledger, stages, store
+from sweeper import asked, ledger, stages, store
 from sweeper.cell import Cell
 from sweeper.grid import StudyError, Sweep, check, load
 from sweeper.live import shown
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(plans)
         if options.plan:
             return 0
-        return _run(sweeps, plans, site, command, options.again)
+        return _run(sweeps, plans, site, options.file, command, options.again)
     except StudyError as mistakes:
         print(f"{options.file}:\n{mistakes}", file=sys.stderr)
         return 2
@@ -70,7 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _run(sweeps: Sequence[Sweep], plans: Sequence[Plan], site: Site, command: str, again: Collection[str]) -> int:
+def _run(
+    sweeps: Sequence[Sweep], plans: Sequence[Plan], site: Site, file: str, command: str, again: Collection[str]
+) -> int:
     failures: list[Failure] = []
     needed = [each.sweep for each in plans if _is_left(each, site)]
     if needed:
@@ -81,6 +83,8 @@ def _run(sweeps: Sequence[Sweep], plans: Sequence[Plan], site: Site, command: st
         try:
             for now in _in_order(sweeps, plans, site, again):
                 if _is_left(now, site):
+                    if now.left:
+                        asked.record(now, file, command, site)
                     failures += _run_sweep(now.sweep, site, again, {failure.cell.key for failure in failures})
         finally:
             cluster.disconnect()

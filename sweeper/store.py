@@ -39,6 +39,8 @@ DEVICE = "sweeper.device"
 """Tag: the name of the device that a cell was trained on; older records lack it."""
 SETTING = "sweeper.setting"
 """Tag of a rate search's run, which has no key: it is no cell's."""
+REPORT = "sweeper.report"
+"""Tag of the run that holds a study's report, which is no cell's either."""
 RATES = "rates.parquet"
 PROBE_SUM = "sweeper.sha256"
 PROBES = "probes"
@@ -200,6 +202,34 @@ def log_search(
     return run_id
 
 
+def log_report(site: Site, study: str, files: Iterable[Path]) -> str:
+    """The run that holds a study's report and the files beside it; a newer report takes the place of an older one."""
+    client = _client(site.tracking)
+    found = _search(client, [_experiment(client, study)], f"tags.`{REPORT}` LIKE '%'")
+    known = {REPORT: "html"}
+    run_id = found[0].info.run_id if found else None
+    if run_id is None:
+        run_id = client.create_run(_experiment(client, study), run_name=f"report of {study}", tags=known).info.run_id
+    for path in files:
+        client.log_artifact(run_id, str(path))
+    client.set_terminated(run_id, "FINISHED")
+    return str(run_id)
+
+
+def experiment_id(site: Site, study: str) -> str:
+    """MLflow's own number of a study, which the addresses of its pages have.
+
+    Raises:
+        LookupError: when there is no such study, naming those that there are.
+    """
+    return _experiment(_client(site.tracking), study)
+
+
+def run_tags(site: Site, run_id: str) -> dict[str, str]:
+    """All tags of a run."""
+    return dict(_client(site.tracking).get_run(run_id).data.tags)
+
+
 def forget(site: Site, run_id: str) -> None:
     """Takes a run out of its study, so that its cell is run again; MLflow keeps it among the deleted ones."""
     _client(site.tracking).delete_run(run_id)
@@ -346,14 +376,14 @@ def curves(site: Site, run_id: str, names: Iterable[str]) -> dict[str, list[tupl
 
 
 def runs(site: Site, study: str) -> "list[Run]":
-    """All finished runs of a study as MLflow has them, but those of its rate searches.
+    """All finished runs of a study as MLflow has them, but those of its rate searches and its report.
 
     Raises:
         LookupError: when there is no such study, naming those that there are.
     """
     client = _client(site.tracking)
     found = _search(client, [_experiment(client, study)], "attributes.status = 'FINISHED'")
-    return [run for run in found if SETTING not in run.data.tags]
+    return [run for run in found if SETTING not in run.data.tags and REPORT not in run.data.tags]
 
 
 def searches(site: Site, study: str) -> "list[Run]":

@@ -89,10 +89,10 @@ def pair_cells(
     """
     rows = _with_values(frame.reset_index(drop=True), value)
     _check_ids(rows, within)
-    _check_images(rows)
+    check_images(rows)
     _check_selection(rows, contrast)
     keys = [name for name in dict.fromkeys([*varying(rows), "dataset", *REPEATS, *within]) if name not in contrast.axes]
-    rows = _once(rows, [*keys, *contrast.axes], within).assign(ratio=_ratios(rows), split=_splits(rows))
+    rows = _once(rows, [*keys, *contrast.axes], within).assign(ratio=ratios_of(rows), split=_splits(rows))
     told = [*keys, "metric", "part", "higher", "split"]
     mine = _is_baseline(rows, contrast)
     others, base = rows[~mine], rows[mine]
@@ -166,7 +166,7 @@ def _check_ids(rows: pd.DataFrame, within: Sequence[str]) -> None:
             raise ValueError(f"the numbers of '{mixed.index[0]}' are of different {name}s ({ids}); compare within one")
 
 
-def _check_images(rows: pd.DataFrame) -> None:
+def check_images(rows: pd.DataFrame) -> None:
     """A data set at one size has one fingerprint; at another size its images, decoded anew, have another."""
     if "fingerprint" not in rows:
         return
@@ -200,7 +200,7 @@ def _once(rows: pd.DataFrame, identity: list[str], within: Sequence[str]) -> pd.
     return rows
 
 
-def _ratios(rows: pd.DataFrame) -> pd.Series:
+def ratios_of(rows: pd.DataFrame) -> pd.Series:
     """Test / training patients of each cell; NaN where its protocol does not say it."""
     if "n_train" in rows and "n_test" in rows:
         return rows["n_test"].astype("float64") / rows["n_train"].astype("float64")

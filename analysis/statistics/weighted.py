@@ -71,6 +71,11 @@ def metrics_of(scored: Scored, metrics: Sequence[str]) -> Measure:
     return measure
 
 
+def can_weight(metric: str, task: str) -> bool:
+    """Whether there is such a function for a metric of a whole part."""
+    return _is_area(metric) or metric in _MEANS or (metric in _ONE_LABEL and task != "multilabel")
+
+
 def _is_area(metric: str) -> bool:
     return _AREA.fullmatch(metric) is not None
 
