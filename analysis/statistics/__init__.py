@@ -1,0 +1,32 @@
+"""Statistics that a reviewer accepts: intervals, paired tests, corrections, effect sizes, ranks.
+
+`compare` and `compare_across` judge recorded cells; `bootstrap` and `delong_test` stored predictions. No metric gets
+another definition here, and nothing imports torch or Ray.
+"""
+
+from analysis.statistics.comparison import compare, compare_across
+from analysis.statistics.diagram import draw_ranks
+from analysis.statistics.family import holm, summarise
+from analysis.statistics.intervals import bootstrap, bootstrap_difference
+from analysis.statistics.mixed import mixed_mean
+from analysis.statistics.paired_aurocs import delong, delong_test
+from analysis.statistics.ranks import rank_groups
+from analysis.statistics.repeated import corrected_t_test, detectable_in_se
+from analysis.statistics.signed_rank import signed_rank_test
+
+__all__ = [
+    "bootstrap",
+    "bootstrap_difference",
+    "compare",
+    "compare_across",
+    "corrected_t_test",
+    "delong",
+    "delong_test",
+    "detectable_in_se",
+    "draw_ranks",
+    "holm",
+    "mixed_mean",
+    "rank_groups",
+    "signed_rank_test",
+    "summarise",
+]
