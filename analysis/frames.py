@@ -1,192 +1,155 @@
 """The record of a study as data frames: one row per cell, epoch, image or probed block, always in the same order.
 
-Column names are the axes of a cell and MLflow's own names of its metrics. Nothing is computed or rounded here.
+Column names are the axes of a cell and MLflow's own names of its metrics. Nothing is computed or rounded here. Of
+cells, epochs and probes a columnar copy is kept beside MLflow (`snapshot`), so that only what is new or changed is read
+again; predictions are read from the cells' own files, for a copy would double the largest part of the record.
+
+`python -m analysis.frames STUDY [STUDY ...] OUT/` writes the frames as files (`export`).
 """
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from types import NoneType
-from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+import sys
+from collections.abc import Sequence
+from typing import get_args, get_type_hints
 
 import pandas as pd
 
+from analysis import snapshot
+from analysis.axes import axes_frame, axes_of, axis_types, column_type, varying
+from analysis.cells import CELL_METRICS, Finished, finished, in_order
 from sweeper import store
-from sweeper.cell import AXES, PARTS, Cell, LrSearch, Probe
+from sweeper.cell import Probe, digest
 from sweeper.site import Site
 
-if TYPE_CHECKING:
-    from mlflow.entities import Run
+__all__ = ["CELL_METRICS", "axes_frame", "axes_of", "epochs", "predictions", "probes", "runs", "varying"]
 
-CELL_METRICS = ("best_val_", "test_", "best_epoch", "epochs_run", "total_seconds")
-"""How the names begin of the numbers that a cell has once; the others are curves and stand in `epochs`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Record:
-    """A finished cell and its run."""
-
-    cell: Cell
-    run: "Run"
-
-    @property
-    def key(self) -> str:
-        return self.run.data.tags[store.KEY]
+Studies = str | Sequence[str]
+"""The name of a study, or those of several, whose rows then stand under one another in this order."""
 
 
-def runs(study: str, site: Site | None = None) -> pd.DataFrame:
-    """One row per finished cell, sorted by its axes.
+def runs(study: Studies, site: Site | None = None) -> pd.DataFrame:
+    """One row per finished cell, sorted by its axes within its study.
 
     Columns: `study`, `key`, every axis (a searched rate as `lr_low`, `lr_high`, ...), `lr_found`, the metrics of the
-    cell, `fingerprint` (of images and labels), `commit`, `run_id`. Whole numbers that may be missing are `Int64`.
+    cell, `fingerprint` (of images and labels), `commit`, `device` (missing in older records), `run_id`. Whole numbers
+    that may be missing are `Int64`. What only some of several studies have is missing in the others.
 
     Raises:
         LookupError: when there is no such study.
-        ValueError: when a cell has two finished runs.
+        ValueError: when a cell has two finished runs in a study, or a study is named twice.
     """
-    return _run_rows(study, _records(study, site or Site.from_environment()))
+    return _cells(_finished(study, site or Site.from_environment()))
 
 
-def epochs(study: str, site: Site | None = None) -> pd.DataFrame:
+def epochs(study: Studies, site: Site | None = None) -> pd.DataFrame:
     """One row per finished cell and epoch: `study`, `key`, the axes, `epoch`, its losses, scores, rate and seconds."""
     site = site or Site.from_environment()
-    records = _records(study, site)
-    pieces = [_of_cell(record, site, "epochs.parquet") for record in records]
-    return _joined(study, _axes_frame(records), pieces)
+    found = _finished(study, site)
+    return _joined(_axes(found), [_epochs_of(each, site) for each in found])
 
 
-def predictions(study: str, site: Site | None = None) -> pd.DataFrame:
-    """One row per finished cell and image, with only those axes that vary in the study, for there are many rows.
+def predictions(study: Studies, site: Site | None = None) -> pd.DataFrame:
+    """One row per finished cell and image, with only those axes that vary among the cells, for there are many rows.
 
     Columns: `study`, `key`, the varying axes, `image`, `patient`, `part`, `label`, `score_0`, `score_1`, ... (missing
-    where another cell of the study has more classes).
+    where another cell has more classes).
     """
     site = site or Site.from_environment()
-    records = _records(study, site)
-    pieces = [_of_cell(record, site, "predictions.parquet") for record in records]
-    axes = _axes_frame(records)
-    return _joined(study, axes[["key", *varying(axes)]], pieces)
+    found = _finished(study, site)
+    axes = _axes(found)
+    pieces = [
+        _file(each, site, run_id, "predictions.parquet").assign(run_id=run_id)
+        for each in found
+        for run_id in each.rows["run_id"]
+    ]
+    return _joined(axes[["study", "key", *varying(axes), "run_id"]], pieces)
 
 
-def probes(study: str, site: Site | None = None) -> pd.DataFrame:
+def probes(study: Studies, site: Site | None = None) -> pd.DataFrame:
     """One row per finished cell, probe, block (from 1) and metric; no rows where nothing was probed.
 
     Columns: `study`, `key`, the axes, `probe`, `probe_key`, the settings of the probes, `block`, `metric`, `value`.
     """
     site = site or Site.from_environment()
-    records = _records(study, site)
-    pieces = [_of_cell(record, site, name) for record in records for name in _probe_files(record)]
-    rows = _joined(study, _axes_frame(records), pieces)
+    found = _finished(study, site)
+    rows = _joined(_axes(found), [_probes_of(each, site) for each in found])
     settings = {name: kind for name, kind in _probe_types().items() if name in rows}
-    last = ["probe", "probe_key", *settings, "block", "metric", "value"] if pieces else []
+    last = ["probe", "probe_key", *settings, "block", "metric", "value"] if "probe" in rows else []
     return rows[[*(name for name in rows if name not in last), *last]].astype(settings)
 
 
-def axes_of(frame: pd.DataFrame) -> list[str]:
-    """The columns of a frame that are axes of its cells."""
-    return [name for name in _axis_types() if name in frame]
-
-
-def varying(frame: pd.DataFrame) -> list[str]:
-    """The axes that have more than one value in a frame; a missing value counts as one."""
-    return [name for name in axes_of(frame) if frame[name].nunique(dropna=False) > 1]
-
-
-def _records(study: str, site: Site) -> list[_Record]:
-    """The finished cells sorted by their axes; runs that are no cell's (logged by hand) are not looked at."""
-    found = [run for run in store.runs(site, study) if store.KEY in run.data.tags]
-    records = [_Record(cell=Cell.from_json(run.data.tags[store.CELL]), run=run) for run in found]
-    twice = [key for key, number in Counter(record.key for record in records).items() if number > 1]
+def _finished(study: Studies, site: Site) -> list[Finished]:
+    names = [study] if isinstance(study, str) else list(study)
+    twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(
-            f"study '{study}' has more than one finished run of cell {min(twice)} at {site.tracking}; "
-            "delete all but one of them in MLflow"
-        )
-    frame = _axes_frame(records)
-    order = frame.sort_values([*axes_of(frame), "key"]).index
-    return [records[position] for position in order]
+        raise ValueError(f"study '{twice[0]}' is named twice: name each study once")
+    if not names:
+        raise ValueError("the list of studies is empty: name at least one")
+    return [finished(name, site) for name in names]
 
 
-def _run_rows(study: str, records: Sequence[_Record]) -> pd.DataFrame:
-    frame = _axes_frame(records)
-    frame.insert(0, "study", pd.Series(study, index=frame.index, dtype="str"))
-    tags = [record.run.data.tags for record in records]
-    frame["lr_found"] = pd.Series([float(tag[store.LR_FOUND]) for tag in tags], dtype="float64")
-    numbers = [record.run.data.metrics for record in records]
-    for name in _cell_metrics(numbers):
-        kind = "int64" if name in ("best_epoch", "epochs_run") else "float64"
-        frame[name] = pd.Series([each.get(name) for each in numbers], dtype="float64").astype(kind)
-    for name in ("fingerprint", "commit"):
-        frame[name] = pd.Series([tag[f"sweeper.{name}"] for tag in tags], dtype="str")
-    frame["run_id"] = pd.Series([record.run.info.run_id for record in records], dtype="str")
-    return frame
+def _cells(found: Sequence[Finished]) -> pd.DataFrame:
+    """The cells of all studies, typed, their columns in order."""
+    if len(found) == 1:
+        return found[0].rows
+    rows = pd.concat([each.rows for each in found if len(each.rows)] or [found[0].rows], ignore_index=True)
+    return rows[in_order(map(str, rows))].astype({name: kind for name, kind in axis_types().items() if name in rows})
 
 
-def _cell_metrics(numbers: Iterable[dict[str, float]]) -> list[str]:
-    """Metric names in the order of `CELL_METRICS`, then by name."""
-    known = sorted(set[str]().union(*numbers))
-    return [name for start in CELL_METRICS for name in known if name.startswith(start)]
+def _axes(found: Sequence[Finished]) -> pd.DataFrame:
+    """`study`, `key`, every axis and `run_id` of the cells."""
+    rows = _cells(found)
+    return rows[["study", "key", *axes_of(rows), "run_id"]]
 
 
-def axes_frame(cells: Sequence[Cell]) -> pd.DataFrame:
-    """Every axis of some cells, typed, in the order of a cell's parts; a rate search's last, where there is one."""
-    rows = [cell.row() for cell in cells]
-    used = set(AXES).union(*rows)
-    types = {name: kind for name, kind in _axis_types().items() if name in used}
-    columns = {name: pd.Series([_plain(row.get(name)) for row in rows], dtype=object) for name in types}
-    return pd.DataFrame(columns).astype(types)
+def _epochs_of(cells: Finished, site: Site) -> pd.DataFrame:
+    """A finished cell's file never changes; where its run does, it is read again."""
+    stamps = {run_id: cells.places[run_id].stamp for run_id in cells.rows["run_id"]}
+    return snapshot.refreshed(
+        snapshot.path_of(site, cells.study, "epochs"),
+        stamps,
+        lambda run_ids: [_file(cells, site, run_id, "epochs.parquet") for run_id in run_ids],
+    )
 
 
-def _axes_frame(records: Sequence[_Record]) -> pd.DataFrame:
-    """`key` and every axis, typed."""
-    frame = axes_frame([record.cell for record in records])
-    frame.insert(0, "key", pd.Series([record.key for record in records], index=frame.index, dtype="str"))
-    return frame
+def _probes_of(cells: Finished, site: Site) -> pd.DataFrame:
+    """A cell that was probed again has rows of another sha256."""
+    probed = cells.probes()
+    stamps = {run_id: digest(sorted(probed.get(run_id, {}).items())) for run_id in cells.rows["run_id"]}
+
+    def read(run_id: str) -> pd.DataFrame:
+        files = sorted((name, key) for key, (name, _) in probed.get(run_id, {}).items())
+        pieces = [_file(cells, site, run_id, f"{store.PROBES}/{name}-{key}.parquet") for name, key in files]
+        return pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame()
+
+    path = snapshot.path_of(site, cells.study, "probes")
+    return snapshot.refreshed(path, stamps, lambda run_ids: [read(run_id) for run_id in run_ids])
 
 
-def _axis_types() -> dict[str, str]:
-    """Axis -> type of its column, read off the fields of a cell."""
-    hints = {name: kind for part in (*PARTS.values(), Cell) for name, kind in get_type_hints(part).items()}
-    search = {f"lr_{name}": kind | None for name, kind in get_type_hints(LrSearch).items()}
-    return {name: _column_type(kind) for name, kind in hints.items() if name in AXES} | {
-        name: _column_type(kind) for name, kind in search.items()
-    }
+def _file(cells: Finished, site: Site, run_id: str, name: str) -> pd.DataFrame:
+    """One stored table of a cell; its key is left to `_joined`."""
+    folder = store.local_path(cells.places[run_id].uri)
+    rows = pd.read_parquet(folder / name if folder else store.artifact(site, run_id, name))
+    return rows.drop(columns="key", errors="ignore")
+
+
+def _joined(cells: pd.DataFrame, pieces: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The pieces under one another, behind the columns of their cells, which they name by `run_id`."""
+    filled = [each for each in pieces if len(each)]
+    if not filled:
+        return cells.drop(columns="run_id").head(0)
+    stacked = pd.concat(filled, ignore_index=True)
+    places = pd.Index(cells["run_id"]).get_indexer(pd.Index(stacked["run_id"]))
+    known = cells.drop(columns="run_id").take(places).reset_index(drop=True)
+    return pd.concat([known, stacked.drop(columns="run_id")], axis="columns")
 
 
 def _probe_types() -> dict[str, str]:
     """Setting of a probe -> type of its column."""
     hints = {name: kind for probe in get_args(Probe) for name, kind in get_type_hints(probe).items()}
-    return {name: _column_type(kind | None) for name, kind in hints.items()}
+    return {name: column_type(kind | None) for name, kind in hints.items()}
 
 
-def _column_type(hint: Any) -> str:
-    kinds = get_args(hint) or (hint,)
-    if float in kinds and get_origin(hint) is not tuple:
-        return "float64"
-    if int in kinds and get_origin(hint) is not tuple:
-        return "Int64" if NoneType in kinds else "int64"
-    return "bool" if kinds == (bool,) else "str"
+if __name__ == "__main__":
+    from analysis.export import main
 
-
-def _plain(value: Any) -> Any:
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else value
-
-
-def _probe_files(record: _Record) -> list[str]:
-    mark = f"{store.PROBE}."
-    stored = {name.removeprefix(mark): value for name, value in record.run.data.tags.items() if name.startswith(mark)}
-    return [f"probes/{probe}-{key}.parquet" for key, probe in sorted(stored.items(), key=lambda pair: pair[::-1])]
-
-
-def _of_cell(record: _Record, site: Site, name: str) -> pd.DataFrame:
-    """One stored table of a cell, with its key."""
-    rows = pd.read_parquet(store.artifact(site, record.run.info.run_id, name))
-    return rows.assign(key=record.key)
-
-
-def _joined(study: str, axes: pd.DataFrame, pieces: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """The pieces under one another, with `study`, `key` and the axes before their own columns."""
-    stacked = pd.concat(pieces, ignore_index=True) if pieces else axes[["key"]].head(0)
-    rows = axes.merge(stacked, on="key", how="right", validate="one_to_many")
-    rows.insert(0, "study", pd.Series(study, index=rows.index, dtype="str"))
-    return rows
+    sys.exit(main())

@@ -86,7 +86,7 @@ def epoch_points(site: Site, study: str) -> dict[str, int] | None:
         JOIN experiments ON experiments.experiment_id = runs.experiment_id
         WHERE experiments.name = ? AND metrics.key = 'train_loss' GROUP BY metrics.run_uuid
     """
-    with _sqlite(site) as connection:
+    with open_sqlite(site) as connection:
         return dict(connection.execute(query, (study,))) if connection else {}
 
 
@@ -104,7 +104,7 @@ def validation_numbers(site: Site, study: str) -> dict[str, dict[str, float]]:
         WHERE experiments.name = ? AND runs.status = 'FINISHED' AND runs.lifecycle_stage = 'active'
     """
     rows: dict[str, dict[str, float]] = defaultdict(dict)
-    with _sqlite(site) as connection:
+    with open_sqlite(site) as connection:
         for run_id, name, value, is_nan in connection.execute(query, (study,)) if connection else ():
             if _of_validation(name):
                 rows[run_id][name] = math.nan if is_nan else value
@@ -127,7 +127,7 @@ def require_whole(site: Site, *, read: bool) -> None:
     """
     if not site.tracking.startswith("sqlite:"):
         return
-    with _sqlite(site) as connection:
+    with open_sqlite(site) as connection:
         if connection is None:
             raise LookupError(f"nothing was recorded at {site.tracking} yet; MLFLOW_TRACKING_URI names another place")
         found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0] if read else "ok"
@@ -166,7 +166,7 @@ def _tags_in_sqlite(site: Site, study: str) -> dict[str, dict[str, str]]:
         AND tags.key LIKE 'sweeper.%' AND tags.key NOT LIKE 'sweeper.version.%'
     """
     rows: dict[str, dict[str, str]] = defaultdict(dict)
-    with _sqlite(site) as connection:
+    with open_sqlite(site) as connection:
         for run_id, name, value, status in connection.execute(query, (study,)) if connection else ():
             rows[run_id][name] = value
             rows[run_id][_STATUS] = status
@@ -174,7 +174,7 @@ def _tags_in_sqlite(site: Site, study: str) -> dict[str, dict[str, str]]:
 
 
 @contextmanager
-def _sqlite(site: Site) -> Iterator[sqlite3.Connection | None]:
+def open_sqlite(site: Site) -> Iterator[sqlite3.Connection | None]:
     """MLflow's database, to be read only; None when nothing was recorded in it yet."""
     path = Path(unquote(urlparse(site.tracking).path.removeprefix("/")))
     path = path if path.is_absolute() else Path.cwd() / path

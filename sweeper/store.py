@@ -35,6 +35,8 @@ KEY, CELL, ERROR, FAULT, ATTEMPTS, LR_FOUND, FINGERPRINT, SECONDS, EPOCHS, PROBE
     f"sweeper.{name}"
     for name in ("key", "cell", "error", "fault", "attempts", "lr_found", "fingerprint", "seconds", "epochs", "probe")
 )
+DEVICE = "sweeper.device"
+"""Tag: the name of the device that a cell was trained on; older records lack it."""
 SETTING = "sweeper.setting"
 """Tag of a rate search's run, which has no key: it is no cell's."""
 RATES = "rates.parquet"

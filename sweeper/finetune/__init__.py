@@ -23,7 +23,7 @@ from sweeper.finetune.loop import DivergedError, prediction_table
 from sweeper.finetune.metrics import score
 from sweeper.finetune.monitors import rises
 from sweeper.finetune.range_test import climb
-from sweeper.finetune.training import Start, Training, forget_progress, wrapped
+from sweeper.finetune.training import Start, Training, device_name, forget_progress, wrapped
 from sweeper.outcome import Devices, Epoch, Outcome, RateTrial, Trained
 from sweeper.site import Site
 from sweeper.work import MANIFEST, seal, write_whole
@@ -138,7 +138,7 @@ def _fit_worker(config: dict[str, Any]) -> None:
         fingerprint=ready.data.fingerprint,
         seconds=sum(epoch.seconds for epoch in training.done) + tested,
         parts=config["parts"],
-        tags=config["tags"],
+        tags={**config["tags"], store.DEVICE: device_name(ready.view.device)},
     )
     if training.first:
         _save(ready, folder / "best.safetensors", cell)

@@ -7,6 +7,7 @@ inside the functions, so that the rest runs where there is no Ray.
 import copy
 import io
 import math
+import platform
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -59,6 +60,11 @@ class Phase:
     seed: int
     frozen: Sequence[nn.Module]
     """Kept in evaluation mode."""
+
+
+def device_name(device: torch.device) -> str:
+    """A GPU's name as its maker gives it, or the kind of processor."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
 
 
 def start(cell: Cell, site: Site, device: torch.device) -> Start:
