@@ -119,7 +119,7 @@ class _Scale:
 def _draw_panel(axes: Axes, panel: pd.DataFrame, looks: Mapping[tuple[str, str], _Look], scale: _Scale) -> None:
     for (source, style), line in panel.groupby(["source", "style"], sort=False):
         look_of = looks[str(source), str(style)]
-        line = line.sort_values("x")
+        line = line.iloc[np.argsort(scale.place(list(line["x"])), kind="stable")]
         axes.errorbar(
             scale.place(list(line["x"])) + look_of.shift * scale.gap,
             line["mean"],

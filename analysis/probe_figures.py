@@ -1,0 +1,136 @@
+"""Figures that several studies share: lines of a probe over blocks, maps of all pairs of blocks, first-layer filters.
+
+Each study says which cells it shows and what its lines are; here they are averaged over what repeats a setting.
+"""
+
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+
+from analysis.clouds import filter_grids
+from analysis.filters import COUNT, first_filters, tiled
+from analysis.panels import draw
+from analysis.plates import Lack, Plate, keys_of, lacking
+from analysis.shapes import heat_maps
+from analysis.sheets import line_chart
+from analysis.statistics import summarise
+from analysis.study_record import Record
+from sweeper import store
+
+_MOST_MAPS = 12
+_MOST_FILTERS = 4
+"""Cells whose filters are shown: one per source."""
+LABELS = {"cka": "CKA", "cca": "CCA", "l2": "L2 from the start", "svcca": "SVCCA", "pwcca": "PWCCA"}
+
+
+def panel_names(rows: pd.DataFrame, axes: Sequence[str] = ("dataset", "model")) -> pd.Series:
+    """One text per row from those of some axes that vary, else from the first."""
+    shown = [axis for axis in axes if axis in rows and rows[axis].nunique(dropna=False) > 1] or [axes[0]]
+    texts = [rows[axis].map(lambda value: f"{value:g}" if isinstance(value, float) else str(value)) for axis in shown]
+    return pd.Series([", ".join(each) for each in zip(*texts, strict=True)], index=rows.index, dtype="str")
+
+
+def block_lines(
+    record: Record,
+    *,
+    name: str,
+    probes: Sequence[str],
+    metric: str,
+    line: str = "start",
+    keep: Callable[[pd.DataFrame], pd.Series] = lambda rows: rows["other"].isna(),
+) -> Plate | Lack:
+    """A probe's value by block, a line per start, a panel per target and model; means over seeds and folds.
+
+    Args:
+        probes: names, of which the first that was recorded is shown.
+        metric: start of the metric's name; "" takes that of the target's own score.
+        line: the column that tells lines apart.
+        keep: which rows are shown.
+    """
+    rows = record.of_probe(*probes)
+    rows = rows[keep(rows)] if len(rows) else rows
+    if len(rows):
+        wanted = rows["key"].map(record.runs.set_index("key")["metric"].str.removeprefix("test_"))
+        rows = rows[rows["metric"].str.startswith(metric) if metric else rows["metric"] == wanted]
+        rows = rows[rows["block"].notna() & (rows["other_block"].isna() | (rows["other_block"] == rows["block"]))]
+    if rows.empty:
+        return lacking(name, f"rows of the probe {' or '.join(probes)}", "declare it among the sweep's probes")
+    by = ["dataset", "model", "grain", line, "probe", "metric", "block"]
+    found = summarise(rows, "value", by).astype({"block": "int64"})
+    kind = str(found["probe"].iloc[0])
+    label = found["metric"] if kind == "knn" else found["metric"].map(lambda each: LABELS.get(each, each))
+    label = label + (" of k-NN" if kind == "knn" else "")
+    grain = "/".join(sorted(found["grain"].unique()))
+    chart = line_chart(
+        found, panel=panel_names(found), line=found[line], x="block", x_label=grain, y_label=label.astype("str")
+    )
+    shows = f"{kind} by {grain}, one line per {line}, mean and sd (n - 1) over seeds and folds"
+    return Plate(name=name, shows=shows, data=found, keys=keys_of(rows), figure=draw(chart))
+
+
+def pair_maps(record: Record, *, name: str, probes: Sequence[str] = ("cka", "cca")) -> Plate | Lack:
+    """The similarity of every block with every block, a map per start and what it was compared with; means."""
+    rows = record.of_probe(*probes)
+    rows = rows[rows["other_block"].notna() & rows["block"].notna()]
+    whole = rows.groupby("key")["other_block"].nunique() > 1 if len(rows) else pd.Series(dtype=bool)
+    rows = rows[rows["key"].isin(whole.index[whole])]
+    if rows.empty:
+        return lacking(name, "rows of all pairs of blocks", 'declare Cka(layers="all") among the sweep\'s probes')
+    against = rows["other"].map(record.runs.set_index("key")["start"])
+    rows = rows.assign(against=against.fillna("its start").astype("str"))
+    known = {"dataset": rows["dataset"], "model": rows["model"], "start": rows["start"], "against": rows["against"]}
+    found = summarise(rows.assign(**known), "value", [*known, "metric", "block", "other_block"])
+    shown = panel_names(found) + ": " + found["start"] + " and " + found["against"]
+    maps = found.assign(
+        panel=shown, x=found["other_block"].astype(int), y=found["block"].astype(int), value=found["mean"]
+    )
+    first = list(maps["panel"].unique())[:_MOST_MAPS]
+    cut = f"; the first {_MOST_MAPS} of {maps['panel'].nunique()} maps" if maps["panel"].nunique() > _MOST_MAPS else ""
+    kind = LABELS.get(str(found["metric"].iloc[0]), str(found["metric"].iloc[0]))
+    figure = heat_maps(
+        maps[maps["panel"].isin(first)],
+        x_label="block of what it is compared with",
+        y_label="block",
+        note=f"{kind}, mean over seeds and folds{cut}",
+    )
+    return Plate(name=name, shows=f"{kind} of all pairs of blocks{cut}", data=found, keys=keys_of(rows), figure=figure)
+
+
+def filter_pictures(record: Record, *, name: str = "filters") -> Plate | Lack:
+    """The first layer's filters before and after training, of the first cell of each start."""
+    pictures, keys, rows = {}, set(), []
+    for start, cells in record.runs.groupby("start", sort=False):
+        if len(keys) == _MOST_FILTERS or record.site is None:
+            break
+        cell = cells.iloc[0]
+        states = {
+            when: first_filters(
+                store.artifact(record.site, cell["run_id"], f"{file}.safetensors"),
+                channels=3 if cell["input"] == "rgb" else 1,
+            )
+            for when, file in (("before", "start"), ("after", "best"))
+        }
+        if any(value is None for value in states.values()):
+            continue
+        keys.add(cell["key"])
+        for when, filters in states.items():
+            pictures[f"{cell['dataset']}, {cell['model']}, {start}: {when}"] = tiled(filters)
+            rows += [
+                {"key": cell["key"], "start": start, "when": when, "filter": number, "row": y, "column": x, "value": v}
+                for number, each in enumerate(filters[:COUNT, 0])
+                for (y, x), v in ((place, float(each[place])) for place in _places(each.shape))
+            ]
+    if not pictures:
+        return lacking(name, "stored state with filters of a first layer", "patch embeddings and such are not drawn")
+    note = f"the first {COUNT} filters, their first channel; black: the smallest value of all, white: the largest"
+    return Plate(
+        name=name,
+        shows=f"first-layer filters before and after training, of one cell per start; {note}",
+        data=pd.DataFrame(rows),
+        keys=frozenset(keys),
+        figure=filter_grids(pictures, note=note),
+    )
+
+
+def _places(shape: Sequence[int]) -> list[tuple[int, int]]:
+    return [(y, x) for y in range(shape[0]) for x in range(shape[1])]
