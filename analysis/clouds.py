@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from scipy.stats import pearsonr
 
 from analysis import look
@@ -153,4 +154,46 @@ def filter_grids(grids: Mapping[str, np.ndarray], *, note: str) -> Figure:
         axes.set_yticks([])
         axes.spines[["left", "bottom"]].set_visible(False)
     legend(figure, [], note)
+    return figure
+
+
+def point_boxes(rows: pd.DataFrame, value: str, chance: str | None, score: str) -> Figure:
+    """Boxes of a similarity by truncation point, grey ones of what chance reads, and the score on a second axis.
+
+    Args:
+        rows: `panel`, `point`, `key`, `score`, and the columns that are named; a row per cell and block.
+        value: the similarity's column.
+        chance: the column of the same of Gaussian features; None where it was not probed.
+        score: its name, for the second axis.
+    """
+    names = list(rows["panel"].unique())
+    figure, grid = sheet(len(names), width=look.PANEL_WIDTH * (2 if rows["point"].nunique() > 9 else 1), across=2)
+    shown = {value: (look.COLOURS[0], -0.18), **({chance: (look.QUIET, 0.18)} if chance else {})}
+    for name, axes in zip(names, grid, strict=True):
+        panel = rows[rows["panel"] == name]
+        points = sorted(panel["point"].unique())
+        for column, (colour, shift) in shown.items():
+            values = [panel.loc[panel["point"] == point, column].dropna().to_numpy() for point in points]
+            drawn = axes.boxplot(
+                values, positions=[place + shift for place in range(len(points))], widths=0.3, patch_artist=True,
+                manage_ticks=False, flierprops={"markersize": 2}, medianprops={"color": look.INK},
+            )  # fmt: skip
+            for box in drawn["boxes"]:
+                box.set(facecolor=colour, alpha=0.75, linewidth=0.5)
+        cells = panel.drop_duplicates("key").groupby("point")["score"].agg(["mean", "std"]).loc[points]
+        second = axes.twinx()
+        orange = look.COLOURS[1]
+        second.errorbar(
+            range(len(points)), cells["mean"], yerr=cells["std"], color=orange, marker="o",
+            markersize=look.MARKER, linewidth=look.LINE, elinewidth=look.BAR, capsize=1.5,
+        )  # fmt: skip
+        second.set_ylabel(f"test {score}", fontsize=look.TEXT, color=orange)
+        second.tick_params(labelsize=look.SMALL, colors=orange, length=2)
+        second.spines[["top"]].set_visible(False)
+        dress(axes, title=str(name), x_label="blocks or layers kept", y_label=value.upper())
+        axes.set_xticks(range(len(points)), [str(point) for point in points])
+    colours = {value.upper(): look.COLOURS[0], **({"Gaussian features": look.QUIET} if chance else {})}
+    handles = [Patch(facecolor=colour, label=label) for label, colour in colours.items()]
+    handles.append(Line2D([], [], color=look.COLOURS[1], marker="o", markersize=look.MARKER, label=f"test {score}"))
+    legend(figure, handles, "of each block before and after training; boxes over blocks and cells")
     return figure

@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis import look
 from analysis.plates import Lack, Plate, keys_of, lacking
-from analysis.probe_figures import filter_pictures
+from analysis.probe_figures import asked, filter_pictures, of_cells, of_pairs
 from analysis.published_representations import PUBLISHED
 from analysis.representation_plates import HEAD_FIRST, auc_plate, gain_plate, layer_plate, mean_plate, mistake_plate
 from analysis.study_record import Record, run
@@ -50,27 +50,26 @@ def auc_mean(record: Record) -> Plate | Lack:
 def similarity_finetuned(record: Record) -> Plate | Lack:
     """Layer by layer, what fine-tuning left of the source."""
     name = "layers_finetuned"
-    rows = record.of_probe("cca", "cka")
-    rows = rows[rows["other"].isna() & rows["block"].notna()] if len(rows) else rows
-    rows = rows[rows["metric"].isin(["cca", "cka"])]
+    rows = _similar(of_cells(record.of_probe("cca", "cka")))
+    rows = rows[(rows["head_epochs"] == 0) & (rows["source"] != look.BASELINE)] if len(rows) else rows
     if rows.empty:
         return lacking(name, "rows of the probe cca or cka", "declare it among the sweep's probes")
-    rows = rows[(rows["head_epochs"] == 0) & (rows["source"] != look.BASELINE)]
-    told = rows.assign(pair=rows["source"] + ": before and after", layer=rows["block"].astype(int))
+    told = rows.assign(pair=rows["source"] + ": before and after" + asked(rows))
     return layer_plate(name, told, keys=keys_of(rows))
 
 
 def similarity_pairs(record: Record) -> Plate | Lack:
     """Layer by layer, how alike networks from different sources are."""
     name = "layers_sources"
-    rows = record.of_probe("cca", "cka")
-    rows = rows[rows["other"].notna() & rows["block"].notna() & rows["metric"].isin(["cca", "cka"])]
+    rows = _similar(of_pairs(record.of_probe("cca", "cka")))
     if rows.empty:
         return lacking(name, "rows that compare two cells", 'declare Cca(across="source") among the sweep\'s probes')
     source = record.runs.set_index("key")["source"]
-    pairs = [" and ".join(sorted(pair)) for pair in zip(rows["source"], rows["other"].map(source), strict=True)]
-    tuned = pd.Series(pairs, index=rows.index) + rows["head_epochs"].map(lambda number: HEAD_FIRST if number else "")
-    return layer_plate(name, rows.assign(pair=tuned, layer=rows["block"].astype(int)), keys=keys_of(rows))
+    pairs = [_pair(*each) for each in zip(rows["source"], rows["other"].map(source), rows["tuned"], strict=True)]
+    head = rows["head_epochs"].map(lambda number: HEAD_FIRST if number else "")
+    return layer_plate(
+        name, rows.assign(pair=pd.Series(pairs, index=rows.index) + head + asked(rows)), keys=keys_of(rows)
+    )
 
 
 def mistakes(record: Record) -> Plate | Lack:
@@ -88,12 +87,12 @@ def mistakes(record: Record) -> Plate | Lack:
 def similarity_gain(record: Record) -> Plate | Lack:
     """Whether what is left of the source goes with what it brought: similarity against gain, layer by layer."""
     name = "similarity_gain"
-    rows = record.of_probe("cca", "cka")
-    rows = rows[rows["other"].isna() & rows["metric"].isin(["cca", "cka"])] if len(rows) else rows
+    rows = _similar(of_cells(record.of_probe("cca", "cka")))
     scores = auc_rows(record)
     scores = scores[~scores["freeze"].astype(bool)]
     known = scores.set_index(["dataset", "fold", "seed", "source"])["auc"]
     rows = rows[(rows["source"] != look.BASELINE) & rows["key"].isin(scores["key"])] if len(rows) else rows
+    rows = rows[asked(rows) == asked(rows).iloc[0]] if len(rows) else rows  # of the first settings that were declared
     if rows.empty or not known.index.is_unique:
         return lacking(name, "one cell a target, source, fold and seed with a similarity", "see layers_finetuned")
     places = [rows[axis] for axis in ("dataset", "fold", "seed")]
@@ -101,10 +100,23 @@ def similarity_gain(record: Record) -> Plate | Lack:
         known.reindex(pd.MultiIndex.from_arrays([*places, source])).to_numpy()
         for source in (rows["source"], [look.BASELINE] * len(rows))
     )
-    told = rows.assign(gain=tuned / random - 1, layer=rows["block"].astype(int))
+    told = rows.assign(gain=tuned / random - 1)
     if told["gain"].isna().all():
         return lacking(name, "cell from random weights", "add source='random' on the same folds and seeds")
     return gain_plate(name, told, keys=keys_of(rows, scores[scores["source"] == look.BASELINE]))
+
+
+def _similar(rows: pd.DataFrame) -> pd.DataFrame:
+    """The similarity of each block with itself, by `layer`; neither what chance reads nor other pairs of blocks."""
+    own = rows["other_block"].isna() | (rows["other_block"] == rows["block"])
+    kept = rows[own & rows["block"].notna() & (rows["metric"] == rows["probe"])]
+    return kept.assign(layer=kept["block"].astype("int64"))
+
+
+def _pair(first: str, second: str, tuned: bool) -> str:
+    if first == second == look.BASELINE and not tuned:
+        return look.BASELINE
+    return " and ".join(sorted([first, second])) + (", fine-tuned" if tuned else "")
 
 
 FIGURES = (auc, auc_mean, similarity_finetuned, similarity_pairs, mistakes, similarity_gain, filter_pictures)

@@ -3,10 +3,13 @@
 Each study says which cells it shows and what its lines are; here they are averaged over what repeats a setting.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Literal
 
+import numpy as np
 import pandas as pd
 
+from analysis.axes import axes_of
 from analysis.clouds import filter_grids
 from analysis.filters import COUNT, first_filters, tiled
 from analysis.panels import draw
@@ -17,9 +20,15 @@ from analysis.statistics import summarise
 from analysis.study_record import Record
 from sweeper import store
 
+_NO_SETTINGS = (
+    *("study", "key", "probe", "probe_key", "state", "across", "block", "other", "other_block", "metric", "value"),
+    *("start", "lr_found"),
+)
+"""Columns of probe rows that are neither axes nor settings, or settings that the figures show otherwise."""
 _MOST_MAPS = 12
 _MOST_FILTERS = 4
 """Cells whose filters are shown: one per source."""
+_OF = {"knn": " of k-NN", "reinit": ", the block put back"}
 LABELS = {"cka": "CKA", "cca": "CCA", "l2": "L2 from the start", "svcca": "SVCCA", "pwcca": "PWCCA"}
 
 
@@ -30,40 +39,51 @@ def panel_names(rows: pd.DataFrame, axes: Sequence[str] = ("dataset", "model")) 
     return pd.Series([", ".join(each) for each in zip(*texts, strict=True)], index=rows.index, dtype="str")
 
 
+def of_cells(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows that are of trained cells by themselves: compared with no other cell, and of no starting state."""
+    return rows[rows["other"].isna() & ~_of_start(rows)]
+
+
+def of_pairs(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows that compare two cells, with `tuned`: whether as trained, and not as they started."""
+    pairs = rows[rows["other"].notna()]
+    return pairs.assign(tuned=~_of_start(pairs))
+
+
+def asked(rows: pd.DataFrame) -> pd.Series:
+    """Per row the settings of its probe that are not the same in all rows, as `, k 20`; numbers of two never mix."""
+    known = {*axes_of(rows), *_NO_SETTINGS}
+    told = [name for name in rows if name not in known and rows[name].nunique(dropna=False) > 1]
+    texts = [[f", {name} {value}" for value in rows[name].fillna("none")] for name in told]
+    return pd.Series(["".join(each) for each in zip(*texts, strict=True)] or "", index=rows.index, dtype="str")
+
+
 def block_lines(
-    record: Record,
-    *,
-    name: str,
-    probes: Sequence[str],
-    metric: str,
-    line: str = "start",
-    keep: Callable[[pd.DataFrame], pd.Series] = lambda rows: rows["other"].isna(),
+    record: Record, *, name: str, probes: Sequence[str], metric: Literal["own", "score"], line: str = "start"
 ) -> Plate | Lack:
     """A probe's value by block, a line per start, a panel per target and model; means over seeds and folds.
 
     Args:
         probes: names, of which the first that was recorded is shown.
-        metric: start of the metric's name; "" takes that of the target's own score.
+        metric: the one of the probe's own name, or the target's own score.
         line: the column that tells lines apart.
-        keep: which rows are shown.
     """
-    rows = record.of_probe(*probes)
-    rows = rows[keep(rows)] if len(rows) else rows
-    if len(rows):
-        wanted = rows["key"].map(record.runs.set_index("key")["metric"].str.removeprefix("test_"))
-        rows = rows[rows["metric"].str.startswith(metric) if metric else rows["metric"] == wanted]
-        rows = rows[rows["block"].notna() & (rows["other_block"].isna() | (rows["other_block"] == rows["block"]))]
+    rows = of_cells(record.of_probe(*probes))
+    wanted = record.runs.set_index("key")["metric"].str.removeprefix("test_")
+    rows = rows[rows["metric"] == (rows["probe"] if metric == "own" else rows["key"].map(wanted))]
+    rows = rows[rows["other_block"].isna() | (rows["other_block"] == rows["block"])]
+    if metric == "own":
+        rows = rows[rows["block"].notna()]
     if rows.empty:
         return lacking(name, f"rows of the probe {' or '.join(probes)}", "declare it among the sweep's probes")
-    by = ["dataset", "model", "grain", line, "probe", "metric", "block"]
-    found = summarise(rows, "value", by).astype({"block": "int64"})
-    kind = str(found["probe"].iloc[0])
-    label = found["metric"] if kind == "knn" else found["metric"].map(lambda each: LABELS.get(each, each))
-    label = label + (" of k-NN" if kind == "knn" else "")
-    grain = "/".join(sorted(found["grain"].unique()))
-    chart = line_chart(
-        found, panel=panel_names(found), line=found[line], x="block", x_label=grain, y_label=label.astype("str")
-    )
+    rows = rows.assign(block=rows["block"].fillna(0), asked=asked(rows))
+    found = summarise(rows, "value", ["dataset", "model", "grain", "asked", line, "probe", "metric", "block"])
+    found = found.astype({"block": "int64"})
+    kind, grain = str(found["probe"].iloc[0]), "/".join(sorted(found["grain"].unique()))
+    label = found["metric"].map(lambda each: LABELS.get(each, each)).astype("str") + _OF.get(kind, "")
+    whole = " (0: none)" if (found["block"] == 0).any() else ""
+    panel = panel_names(found) + found["asked"]
+    chart = line_chart(found, panel=panel, line=found[line], x="block", x_label=f"{grain}{whole}", y_label=label)
     shows = f"{kind} by {grain}, one line per {line}, mean and sd (n - 1) over seeds and folds"
     return Plate(name=name, shows=shows, data=found, keys=keys_of(rows), figure=draw(chart))
 
@@ -73,11 +93,12 @@ def pair_maps(record: Record, *, name: str, probes: Sequence[str] = ("cka", "cca
     rows = record.of_probe(*probes)
     rows = rows[rows["other_block"].notna() & rows["block"].notna()]
     whole = rows.groupby("key")["other_block"].nunique() > 1 if len(rows) else pd.Series(dtype=bool)
-    rows = rows[rows["key"].isin(whole.index[whole])]
+    rows = rows[rows["key"].isin(whole.index[whole]) & (rows["metric"] == rows["probe"])]
     if rows.empty:
         return lacking(name, "rows of all pairs of blocks", 'declare Cka(layers="all") among the sweep\'s probes')
     against = rows["other"].map(record.runs.set_index("key")["start"])
-    rows = rows.assign(against=against.fillna("its start").astype("str"))
+    state = pd.Series(np.where(_of_start(rows), ", untrained", ""), index=rows.index) + asked(rows)
+    rows = rows.assign(against=against.fillna("its start").astype("str") + state)
     known = {"dataset": rows["dataset"], "model": rows["model"], "start": rows["start"], "against": rows["against"]}
     found = summarise(rows.assign(**known), "value", [*known, "metric", "block", "other_block"])
     shown = panel_names(found) + ": " + found["start"] + " and " + found["against"]
@@ -130,6 +151,11 @@ def filter_pictures(record: Record, *, name: str = "filters") -> Plate | Lack:
         keys=frozenset(keys),
         figure=filter_grids(pictures, note=note),
     )
+
+
+def _of_start(rows: pd.DataFrame) -> pd.Series:
+    """Whether the state that rows are of is the starting one; older records have trained states alone."""
+    return rows["state"] == "start" if "state" in rows else pd.Series(False, index=rows.index)
 
 
 def _places(shape: Sequence[int]) -> list[tuple[int, int]]:
