@@ -45,7 +45,7 @@ def ranked(top: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def areas(seed: int = SEED) -> pd.DataFrame:
-    """One row per classifier: `top`, `auroc`, `auprc` (average precision), and counts if 12 are called positive."""
+    """One row per classifier: `top`, `auroc`, `auprc` (average precision), and counts of the first 12 as positive."""
     rows = []
     for name, top in TOPS.items():
         labels, scores = ranked(top, seed=seed)

@@ -107,11 +107,13 @@ def _record(site: Site, study: str, cell: Cell) -> str:
     names = ("auroc", "auprc", "auroc_weighted", "quadratic_kappa", "balanced_accuracy", "accuracy", "auroc_macro")
     scores = {name: score_of(cell, name) for name in names}
     classes = {f"auroc_class_{n}": scores["auroc"] - 0.01 * n for n in range(3)} if study == CUT else {}
+    known = dict(lr=1e-3, images_per_second=9.0)
     curve = [
-        Epoch(number=n, train_loss=1 / n, scores={k: v * n / EPOCHS for k, v in scores.items()}, lr=1e-3, seconds=1.0 + n,
-              images_per_second=9.0)
+        Epoch(
+            number=n, train_loss=1 / n, scores={k: v * n / EPOCHS for k, v in scores.items()}, seconds=1.0 + n, **known
+        )
         for n in range(1, EPOCHS + 1)
-    ]  # fmt: skip
+    ]
     return record(site, study, cell, done=tuple(curve), test_scores=scores | classes, states=_states)
 
 
