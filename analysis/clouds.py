@@ -3,6 +3,7 @@
 What the rows mean is the studies' business; lines are least squares, r is Pearson's.
 """
 
+import textwrap
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,11 +11,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import NullLocator
 from scipy.stats import pearsonr
 
 from analysis import look
 from analysis.sheets import dots, dress, inks, legend, sheet
 
+_NARROW = 24  # characters over a panel of half a column
 SMALLEST, LARGEST = 12.0, 120.0
 """Area of the smallest and the largest dot, in square points."""
 
@@ -94,6 +97,9 @@ def sized_dots(rows: pd.DataFrame, *, x_label: str, y_label: str, size: str, col
             )  # fmt: skip
         if log_x:
             axes.set_xscale("log")
+            places = sorted(rows["x"].unique())
+            axes.set_xticks(places, [f"{place / 1000:.3g}k" for place in places], minor=False)
+            axes.xaxis.set_minor_locator(NullLocator())
         axes.margins(0.28, 0.3)
         dress(axes, title=str(name), x_label=x_label, y_label=y_label)
     if drawn is not None:
@@ -146,10 +152,11 @@ def filter_grids(grids: Mapping[str, np.ndarray], *, note: str) -> Figure:
     Args:
         grids: title -> (height, width), as of `filters.tiled`.
     """
-    figure, places = sheet(len(grids), width=look.PANEL_WIDTH, height=look.PANEL_WIDTH)
+    figure, places = sheet(len(grids), across=4, width=look.PANEL_WIDTH / 2, height=look.PANEL_WIDTH * 0.62)
     for (title, picture), axes in zip(grids.items(), places, strict=True):
         axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        dress(axes, title=title, grid=False)
+        dress(axes, grid=False)
+        axes.set_title(textwrap.fill(title, _NARROW), fontsize=look.SMALL, color=look.INK, loc="left")
         axes.set_xticks([])
         axes.set_yticks([])
         axes.spines[["left", "bottom"]].set_visible(False)

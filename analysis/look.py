@@ -28,3 +28,5 @@ HATCHES = ("", "////", "....", "xxxx")
 """Tell fillings of one colour apart."""
 PAGE = 2
 """Panels side by side, at most: a page is two columns wide."""
+LEGEND_LINE = 0.17
+"""Inches that a figure is higher for each line of its legend beyond the second."""

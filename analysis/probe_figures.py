@@ -22,7 +22,7 @@ from sweeper import store
 
 _NO_SETTINGS = (
     *("study", "key", "probe", "probe_key", "state", "across", "block", "other", "other_block", "metric", "value"),
-    *("start", "lr_found"),
+    *("start", "lr_found", "tuned", "layer", "against"),
 )
 """Columns of probe rows that are neither axes nor settings, or settings that the figures show otherwise."""
 _MOST_MAPS = 12

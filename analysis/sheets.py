@@ -94,11 +94,15 @@ def legend(figure: Figure, handles: Sequence[Artist], note: str) -> None:
     """One legend over all panels, as many columns as fit; the note is its title."""
     characters = figure.get_figwidth() * 72 / (look.TEXT * 0.5)
     widest = max((len(str(handle.get_label())) for handle in handles), default=1)
+    columns = max(1, min(int(characters / (widest + 8)), len(handles)))
+    title = textwrap.fill(note, int(characters))
+    lines = -(-len(handles) // columns) + title.count("\n") + 1
+    figure.set_figheight(figure.get_figheight() + look.LEGEND_LINE * max(0, lines - 2))
     figure.legend(
         handles=list(handles),
-        title=textwrap.fill(note, int(characters)),
+        title=title,
         loc="outside upper center",
-        ncols=max(1, min(int(characters / (widest + 8)), len(handles))),
+        ncols=columns,
         fontsize=look.TEXT,
         title_fontsize=look.TEXT,
         frameon=False,

@@ -6,6 +6,7 @@ that have run. Score and cost by truncation, heads, similarity by depth, methods
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 
@@ -27,23 +28,28 @@ def truncation(record: Record) -> Plate | Lack:
         return lacking("truncation", "second depth", "depth=[1, 2, 3] is an axis of truncated networks")
     rows = rows.assign(seconds=rows["total_seconds"] / rows["epochs_run"])
     measures = {**BOTH, "seconds": "seconds per epoch"}
-    long = rows.melt(
-        id_vars=["key", "dataset", "model", "grain", "source", "fraction", "head", "point"],
-        value_vars=[name for name in measures if name in rows],
-        var_name="metric",
-    ).dropna(subset="value")
-    by = ["dataset", "model", "grain", "head", "fraction", "source", "metric", "point"]
-    found = summarise(long, "value", by)
-    order = {name: place for place, name in enumerate(measures)}
-    place = panel_names(found, ("dataset", "model", "grain", "head", "fraction"))
-    found = found.assign(place=place, order=found["metric"].map(order)).sort_values(["place", "order"], kind="stable")
-    panel = found["place"] + ": " + found["metric"].map(measures)
+    long = (
+        rows.drop(columns=["metric", "value"])
+        .melt(
+            id_vars=["key", "dataset", "model", "grain", "source", "fraction", "head", "point"],
+            value_vars=[name for name in measures if name in rows],
+            var_name="metric",
+        )
+        .dropna(subset="value")
+    )
+    cut = ["dataset", "model", "grain", "head", "fraction"]
+    long = long[long.groupby(cut)["point"].transform("nunique") > 1]
+    found = summarise(long, "value", [*cut, "source", "metric", "point"])
+    title = panel_names(found, cut)
+    label = found["metric"].map(measures)
     chart = line_chart(
-        found.drop(columns=["place", "order"]), panel=panel, line=found["source"], x="point",
-        x_label="blocks or layers kept", y_label=found["metric"].map(measures),
-    )  # fmt: skip
+        found, panel=title, line=found["source"], x="point", x_label="blocks or layers kept", y_label=label
+    )
+    order = found["metric"].map({name: place for place, name in enumerate(measures)})
+    points = chart.points.assign(row=chart.points["row"] + label, order=order)  # a row shares its axis: one measure
+    chart = replace(chart, points=points.sort_values(["row", "order", "column"], kind="stable"))
     shows = "test AUROC and AUPRC and seconds per epoch by depth, mean and sd (n - 1) over folds and seeds"
-    return Plate(name="truncation", shows=shows, data=chart.data, keys=keys_of(rows), figure=draw(chart))
+    return Plate(name="truncation", shows=shows, data=found, keys=keys_of(long), figure=draw(chart))
 
 
 def pooling(record: Record) -> Plate | Lack:
@@ -111,7 +117,11 @@ def transfer_or_random(record: Record) -> Plate | Lack:
     if rows.empty or look.BASELINE not in set(rows["source"]) or not columns:
         return lacking("transfer_or_random", "model with random and transferred starts", "source is an axis of them")
     known = ["key", "dataset", "model", "source", "fraction"]
-    long = rows.melt(id_vars=known, value_vars=columns, var_name="metric").dropna(subset="value")
+    long = (
+        rows.drop(columns=["metric", "value"])
+        .melt(id_vars=known, value_vars=columns, var_name="metric")
+        .dropna(subset="value")
+    )
     texts = long["model"] + long["fraction"].map(lambda share: "" if share == 1 else f" {share:.0%}")
     drawn = long.assign(panel=long["dataset"] + ": " + long["metric"].map(BOTH), x=texts, hue=long["source"])
     figure = bars(drawn.sort_values(["panel", "model"], kind="stable"), y_label="area", note="each cell a dot")
@@ -127,7 +137,9 @@ def by_class(record: Record) -> Plate | Lack:
     values = [name for name in rows if name.startswith(tuple(columns)) and rows[name].notna().any()]
     if not values:
         return lacking("by_class", "score of a single class", "they are recorded where a target has several")
-    long = rows.melt(id_vars=["key", "dataset", "model", "source", "point"], value_vars=values, var_name="metric")
+    long = rows.drop(columns=["metric", "value"]).melt(
+        id_vars=["key", "dataset", "model", "source", "point"], value_vars=values, var_name="metric"
+    )
     long = long.dropna(subset="value")
     split = long["metric"].str.extract(r"^test_(?P<area>\w+)_class_(?P<number>\d+)$")
     setting = long["model"] + ", " + long["source"] + " " + long["point"].astype("str")

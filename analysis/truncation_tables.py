@@ -80,8 +80,9 @@ def similarity_by_point(record: Record) -> Plate | Lack:
 
 def fixed_features(record: Record) -> Plate | Lack:
     """FAT: scores of frozen backbones by where they are cut, each against the whole by a corrected test with Holm."""
-    rows = with_points(record.runs)
-    rows = rows[(rows["frozen"] > 0) & (rows["frozen"] == rows["point"]) & rows["slim"].isna()]
+    cut = record.runs[record.runs["depth"].notna() & record.runs["slim"].isna() & (record.runs["frozen"] > 0)]
+    rows = with_points(cut)
+    rows = rows[rows["frozen"] == rows["point"]]
     if rows["point"].nunique() < 2:
         return lacking("fixed_features", "second cut of a frozen backbone", "depth=n with frozen=n is one")
     values = rows.groupby("dataset")["metric"].first().to_dict()
@@ -91,11 +92,15 @@ def fixed_features(record: Record) -> Plate | Lack:
         depth=rows["point"].astype("Int64")
     )
     tests = compare(frame, "depth", whole, value=values, family=("dataset",), unfinished="use")
-    known = ["dataset", "depth", "difference", "low", "high", "p", "p_holm", "folds", "reason"]
-    data = summarise(rows, "value", ["dataset", "model", "metric", "point"])
-    data = data.merge(tests[known].rename(columns={"depth": "point"}), on=["dataset", "point"], how="left")
-    p = data.set_index(["dataset", "point"])["p_holm"]
-    ticks = [_with_p(point, p.get((name, point))) for name, point in zip(rows["dataset"], rows["point"], strict=True)]
+    shared = [name for name in ("dataset", "model", "source") if name in tests]
+    known = [*shared, "depth", "difference", "low", "high", "p", "p_holm", "folds", "reason"]
+    told = tests[tests["folds"] > 0][known].rename(columns={"depth": "point"})
+    if told.duplicated([*shared, "point"]).any():
+        return lacking("fixed_features", "single setting beside the cut", "fixed features differ in another axis too")
+    data = summarise(rows, "value", ["dataset", "model", "source", "metric", "point"])
+    data = data.merge(told, on=[*shared, "point"], how="left", validate="many_to_one")
+    p = rows.merge(told, on=[*shared, "point"], how="left", validate="many_to_one")["p_holm"]
+    ticks = [_with_p(point, value) for point, value in zip(rows["point"], p, strict=True)]
     drawn = rows.assign(panel=panel_names(rows, ("dataset", "model", "source")), x=ticks, hue="frozen backbone")
     drawn = drawn.sort_values(["panel", "point"], kind="stable")
     figure = bars(drawn, y_label="score on the test part", note=f"p against point {whole}: corrected t, Holm")
@@ -103,8 +108,8 @@ def fixed_features(record: Record) -> Plate | Lack:
     return Plate(name="fixed_features", shows=shows, data=data, keys=keys_of(rows), figure=figure)
 
 
-def _with_p(point: int, p: float | None) -> str:
-    if p is None or pd.isna(p):
+def _with_p(point: int, p: float) -> str:
+    if pd.isna(p):
         return str(point)
     return f"{point}\np < 0.001" if p < 0.001 else f"{point}\np = {p:.3f}"
 

@@ -104,7 +104,7 @@ def similarity_of(cell: Cell, block: int, against: Cell | None = None) -> float:
 
 
 def _record(site: Site, study: str, cell: Cell) -> str:
-    names = ("auroc", "auprc", "auroc_weighted", "quadratic_kappa", "balanced_accuracy", "accuracy", "auroc_macro")
+    names = ("auroc", "auprc", "auroc_weighted", "quadratic_kappa", "balanced_accuracy", "accuracy", "recall_macro")
     scores = {name: score_of(cell, name) for name in names}
     classes = {f"auroc_class_{n}": scores["auroc"] - 0.01 * n for n in range(3)} if study == CUT else {}
     known = dict(lr=1e-3, images_per_second=9.0)
