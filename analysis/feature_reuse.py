@@ -18,7 +18,7 @@ from analysis.plates import Lack, Plate, keys_of, lacking
 from analysis.probe_figures import block_lines, pair_maps, panel_names
 from analysis.sheets import line_chart
 from analysis.statistics import summarise
-from analysis.study_record import Record, run
+from analysis.study_record import Record, apart, run
 from sweeper.data import DATASETS
 
 RANDOM, STATISTICS, WHOLE, FEATURES = "RI", "ST", "WT", "WT-ST"
@@ -48,7 +48,8 @@ def table_1(record: Record) -> Plate | Lack:
     rows = rows[rows["init"].isin([RANDOM, STATISTICS, WHOLE])]
     if rows.empty:
         return lacking("table_1", "cell of a whole network", f"the starts are {_STARTS}")
-    found = summarise(rows, "value", ["model", "dataset", "metric", "source", "init"])
+    by = ["model", "dataset", "metric", "source", "init"]
+    found = summarise(apart(rows, by), "value", [*by, "also"])
     text = [_as_text(mean, sd, n) for mean, sd, n in zip(found["mean"], found["sd"], found["n"], strict=True)]
     shows = "mean and sd (n - 1) of each target's own score by model and start"
     return Plate(name="table_1", shows=shows, data=found.assign(text=text), keys=keys_of(rows))
@@ -128,11 +129,12 @@ def _by_layers(record: Record) -> pd.DataFrame:
 
 
 def _sweep_plate(name: str, rows: pd.DataFrame, value: str, label: pd.Series, shows: str) -> Plate:
-    found = summarise(rows.assign(label=label.to_numpy()), value, ["dataset", "model", "label", "line", "layers"])
+    by = ["dataset", "model", "label", "line", "layers"]
+    found = summarise(apart(rows.assign(label=label.to_numpy()), by), value, [*by, "also"])
     note = "layers with the source's values; the rightmost point is WT, 0 is ST"
     chart = line_chart(
         found,
-        panel=panel_names(found),
+        panel=panel_names(found) + found["also"],
         line=found["line"],
         x="layers",
         x_label="layers",

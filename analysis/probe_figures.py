@@ -17,12 +17,12 @@ from analysis.plates import Lack, Plate, keys_of, lacking
 from analysis.shapes import heat_maps
 from analysis.sheets import line_chart
 from analysis.statistics import summarise
-from analysis.study_record import Record
+from analysis.study_record import Record, apart
 from sweeper import store
 
 _NO_SETTINGS = (
     *("study", "key", "probe", "probe_key", "state", "across", "block", "other", "other_block", "metric", "value"),
-    *("start", "lr_found", "tuned", "layer", "against"),
+    *("start", "lr_found", "tuned", "layer", "against", "also"),
 )
 """Columns of probe rows that are neither axes nor settings, or settings that the figures show otherwise."""
 _MOST_MAPS = 12
@@ -77,12 +77,13 @@ def block_lines(
     if rows.empty:
         return lacking(name, f"rows of the probe {' or '.join(probes)}", "declare it among the sweep's probes")
     rows = rows.assign(block=rows["block"].fillna(0), asked=asked(rows))
-    found = summarise(rows, "value", ["dataset", "model", "grain", "asked", line, "probe", "metric", "block"])
+    by = ["dataset", "model", "grain", "asked", line, "probe", "metric", "block"]
+    found = summarise(apart(rows, by), "value", [*by, "also"])
     found = found.astype({"block": "int64"})
     kind, grain = str(found["probe"].iloc[0]), "/".join(sorted(found["grain"].unique()))
     label = found["metric"].map(lambda each: LABELS.get(each, each)).astype("str") + _OF.get(kind, "")
     whole = " (0: none)" if (found["block"] == 0).any() else ""
-    panel = panel_names(found) + found["asked"]
+    panel = panel_names(found) + found["asked"] + found["also"]
     chart = line_chart(found, panel=panel, line=found[line], x="block", x_label=f"{grain}{whole}", y_label=label)
     shows = f"{kind} by {grain}, one line per {line}, mean and sd (n - 1) over seeds and folds"
     return Plate(name=name, shows=shows, data=found, keys=keys_of(rows), figure=draw(chart))
@@ -100,8 +101,9 @@ def pair_maps(record: Record, *, name: str, probes: Sequence[str] = ("cka", "cca
     state = pd.Series(np.where(_of_start(rows), ", untrained", ""), index=rows.index) + asked(rows)
     rows = rows.assign(against=against.fillna("its start").astype("str") + state)
     known = {"dataset": rows["dataset"], "model": rows["model"], "start": rows["start"], "against": rows["against"]}
-    found = summarise(rows.assign(**known), "value", [*known, "metric", "block", "other_block"])
-    shown = panel_names(found) + ": " + found["start"] + " and " + found["against"]
+    by = [*known, "metric", "block", "other_block"]
+    found = summarise(apart(rows.assign(**known), by), "value", [*by, "also"])
+    shown = panel_names(found) + ": " + found["start"] + " and " + found["against"] + found["also"]
     maps = found.assign(
         panel=shown, x=found["other_block"].astype(int), y=found["block"].astype(int), value=found["mean"]
     )

@@ -123,7 +123,9 @@ def _bar(axes: Axes, place: float, values: np.ndarray, ink: Ink, width: float) -
     low = min(float(values.min()), float(values.mean()) - sd)
     room = axes.get_ylim()
     first = len(axes.patches) == 1
-    axes.set_ylim(low - 0.05 * abs(low) if first else min(room[0], low - 0.05 * abs(low)))
+    high = max(float(values.max()), float(values.mean()) + sd)
+    ends = low - 0.05 * abs(low), high + 0.02 * abs(high)
+    axes.set_ylim(ends if first else (min(room[0], ends[0]), max(room[1], ends[1])))
 
 
 def _dots(axes: Axes, place: float, values: np.ndarray) -> None:

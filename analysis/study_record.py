@@ -69,6 +69,22 @@ class Record:
         return rows.assign(**{name: rows["key"].map(known[name]) for name in ("source", "start")})
 
 
+def apart(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """The rows with `also`: the axes besides `seed` and `fold` that differ within groups, as `, fraction 0.1`.
+
+    Grouped by `also` too, no mean is over cells of different settings, whatever else a study varies.
+    """
+    kept = [name for name in by if name in rows]
+    told: list[str] = []
+    for axis in frames.varying(rows):
+        if axis in (*kept, "seed", "fold"):
+            continue
+        if len(rows) and rows.groupby([*kept, *told], dropna=False)[axis].nunique(dropna=False).max() > 1:
+            told.append(axis)
+    texts = [[f", {axis} {value}" for value in rows[axis].astype(object).fillna("all")] for axis in told]
+    return rows.assign(also=pd.Series(["".join(each) for each in zip(*texts, strict=True)] or "", index=rows.index))
+
+
 Maker = Callable[[Record], "Plate | Lack"]
 """Makes one figure or table of a study, or says what it lacks."""
 

@@ -18,7 +18,7 @@ from analysis.probe_figures import block_lines, filter_pictures, pair_maps, pane
 from analysis.shapes import bars
 from analysis.sheets import line_chart
 from analysis.statistics import summarise
-from analysis.study_record import Record, run
+from analysis.study_record import Record, apart, run
 from sweeper.metric import describe
 
 
@@ -26,10 +26,12 @@ def scores(record: Record) -> Plate | Lack:
     """The test score of every start, on all images: transfer, statistics, transfusion, the hybrid, Gabor filters."""
     rows = _on_all_images(record.runs)
     models = panel_names(rows, ("model", "width"))
-    drawn = rows.assign(panel=_with_metric(rows), x=models, hue=rows["start"])
+    by = ["dataset", "model", "width", "metric", "start"]
+    rows = apart(rows, by)
+    drawn = rows.assign(panel=_with_metric(rows) + rows["also"], x=models, hue=rows["start"])
     figure = bars(drawn, y_label="score on the test part", note="each cell a dot")
     shows = "test score by model and start, on all training images, mean and sd (n - 1) over seeds and folds"
-    data = summarise(rows, "value", ["dataset", "model", "width", "metric", "start"])
+    data = summarise(rows, "value", [*by, "also"])
     return Plate(name="scores", shows=shows, data=data, keys=keys_of(rows), figure=figure)
 
 
@@ -40,8 +42,9 @@ def few_images(record: Record) -> Plate | Lack:
     rows = runs[plain]
     if rows["fraction"].nunique() < 2:
         return lacking("few_images", "second share of the training images", "fraction=[1.0, 0.1] is an axis of them")
-    found = summarise(rows, "value", ["dataset", "model", "width", "metric", "source", "fraction"])
-    panel = panel_names(found, ("dataset", "model", "width"))
+    by = ["dataset", "model", "width", "metric", "source", "fraction"]
+    found = summarise(apart(rows, by), "value", [*by, "also"])
+    panel = panel_names(found, ("dataset", "model", "width")) + found["also"]
     label = "share of the training images"
     chart = line_chart(found, panel=panel, line=found["source"], x="fraction", x_label=label, y_label=found["metric"])
     shows = "test score by share of the training images, mean and sd (n - 1) over seeds and folds"
@@ -53,8 +56,9 @@ def learning_curves(record: Record) -> Plate | Lack:
     rows = _curves(record)
     if rows.empty:
         return lacking("learning_curves", "epochs with the targets' own score", "see frames.epochs")
-    found = summarise(rows, "score", ["dataset", "model", "width", "metric", "start", "epoch"])
-    panel = panel_names(found, ("dataset", "model", "width"))
+    by = ["dataset", "model", "width", "metric", "start", "epoch"]
+    found = summarise(apart(rows, by), "score", [*by, "also"])
+    panel = panel_names(found, ("dataset", "model", "width")) + found["also"]
     chart = line_chart(found, panel=panel, line=found["start"], x="epoch", x_label="epoch", y_label=found["metric"])
     shows = "validation score after each epoch, mean and sd (n - 1) of the cells that ran so long"
     return Plate(name="learning_curves", shows=shows, data=found, keys=keys_of(rows), figure=draw(chart))
@@ -70,7 +74,8 @@ def epochs_to(record: Record) -> Plate | Lack:
     rows = _curves(record)
     if rows.empty:
         return lacking(name, "epochs with the targets' own score", "see frames.epochs")
-    known = ["key", "dataset", "model", "width", "metric", "start"]
+    known = ["key", "dataset", "model", "width", "metric", "start", "also"]
+    rows = apart(rows, known[1:-1])
     first = rows[rows["score"] >= threshold].groupby("key")["epoch"].min()
     if first.empty:
         best = rows["score"].max()
@@ -83,7 +88,7 @@ def epochs_to(record: Record) -> Plate | Lack:
     drawn = found.assign(mean=found["mean"].mask(never), sd=found["sd"].mask(never))
     drawn = drawn.sort_values("start", key=lambda names: names.map(_place), kind="stable")
     y_label = pd.Series(f"epochs to {threshold:g}", index=drawn.index)
-    panel = panel_names(drawn, ("dataset", "model", "width"))
+    panel = panel_names(drawn, ("dataset", "model", "width")) + drawn["also"]
     chart = line_chart(
         drawn.assign(x=drawn["start"].astype("str")), panel=panel, line=drawn["start"], x="x", x_label="",
         y_label=y_label, note=f"first epoch with a validation score of {threshold:g}; cross: some cell never had it",

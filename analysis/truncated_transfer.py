@@ -17,7 +17,7 @@ from analysis.probe_figures import panel_names
 from analysis.shapes import bars, heat_maps
 from analysis.sheets import line_chart
 from analysis.statistics import summarise
-from analysis.study_record import Record, run
+from analysis.study_record import Record, apart, run
 from analysis.truncation_tables import BOTH, fixed_features, methods, plain, similarity_by_point, with_points
 
 
@@ -26,21 +26,22 @@ def truncation(record: Record) -> Plate | Lack:
     rows = with_points(plain(record.runs))
     if rows["depth"].nunique() < 2:
         return lacking("truncation", "second depth", "depth=[1, 2, 3] is an axis of truncated networks")
-    rows = rows.assign(seconds=rows["total_seconds"] / rows["epochs_run"])
+    cut = ["dataset", "model", "grain", "head", "fraction"]
+    rows = apart(rows.assign(seconds=rows["total_seconds"] / rows["epochs_run"]), [*cut, "source", "point", "depth"])
     measures = {**BOTH, "seconds": "seconds per epoch"}
     long = (
         rows.drop(columns=["metric", "value"])
         .melt(
-            id_vars=["key", "dataset", "model", "grain", "source", "fraction", "head", "point"],
+            id_vars=["key", "dataset", "model", "grain", "source", "fraction", "head", "point", "also"],
             value_vars=[name for name in measures if name in rows],
             var_name="metric",
         )
         .dropna(subset="value")
     )
-    cut = ["dataset", "model", "grain", "head", "fraction"]
+    cut = [*cut, "also"]
     long = long[long.groupby(cut)["point"].transform("nunique") > 1]
     found = summarise(long, "value", [*cut, "source", "metric", "point"])
-    title = panel_names(found, cut)
+    title = panel_names(found, cut[:-1]) + found["also"]
     label = found["metric"].map(measures)
     chart = line_chart(
         found, panel=title, line=found["source"], x="point", x_label="blocks or layers kept", y_label=label
@@ -61,10 +62,16 @@ def pooling(record: Record) -> Plate | Lack:
         return lacking(
             "pooling", "network with both heads", 'head=["pool", "flatten"] is an axis of truncated networks'
         )
-    found = summarise(rows, "value", ["dataset", "model", "grain", "metric", "head", "point"])
+    by = ["dataset", "model", "grain", "metric", "head", "point", "depth"]
+    found = summarise(apart(rows, by), "value", [*by[:-1], "also"])
     label = "blocks or layers kept"
     chart = line_chart(
-        found, panel=panel_names(found), line=found["head"], x="point", x_label=label, y_label=found["metric"]
+        found,
+        panel=panel_names(found) + found["also"],
+        line=found["head"],
+        x="point",
+        x_label=label,
+        y_label=found["metric"],
     )
     shows = "test score by depth with pooled and flattened heads, mean and sd (n - 1) over folds and seeds"
     return Plate(name="pooling", shows=shows, data=found, keys=keys_of(rows), figure=draw(chart))
@@ -80,8 +87,9 @@ def sensitivity(record: Record) -> Plate | Lack:
     if not pieces:
         return lacking("sensitivity", "grid of two axes", "frozen with backbone_decay, or slim with slim_factor")
     rows = pd.concat(pieces, ignore_index=True)
-    found = summarise(rows, "value", ["dataset", "model", "metric", "map", "across", "factor"])
-    drawn = found.assign(panel=panel_names(found, ("map", "dataset", "model")), value=found["mean"])
+    by = ["dataset", "model", "metric", "map", "across", "factor"]
+    found = summarise(apart(rows, by), "value", [*by, "also"])
+    drawn = found.assign(panel=panel_names(found, ("map", "dataset", "model")) + found["also"], value=found["mean"])
     drawn = drawn.assign(x=drawn["across"].astype(int), y=drawn["factor"].astype(float))
     figure = heat_maps(
         drawn, x_label="first blocks kept as they are", y_label="factor", digits=3, mark=3,
@@ -101,9 +109,12 @@ def medical_sources(record: Record) -> Plate | Lack:
         return lacking("medical_sources", "second source of one target", "source is an axis of them")
     full = rows.groupby("model")["point"].transform("max")
     method = ("cut at " + rows["point"].astype("str")).where(rows["point"] < full, "full")
-    drawn = rows.assign(panel=rows["dataset"] + ", " + rows["metric"], x=rows["source"], hue=method)
+    by = ["dataset", "model", "metric", "source", "point"]
+    rows = apart(rows, [*by, "depth"])
+    panel = rows["dataset"] + ", " + rows["model"] + ", " + rows["metric"] + rows["also"]
+    drawn = rows.assign(panel=panel, x=rows["source"], hue=method)
     figure = bars(drawn, y_label="score on the test part", note="each cell a dot")
-    data = summarise(drawn, "value", ["dataset", "model", "metric", "source", "point"])
+    data = summarise(drawn, "value", [*by, "also"])
     shows = "test score by source and depth, mean and sd (n - 1) over folds and seeds"
     return Plate(name="medical_sources", shows=shows, data=data, keys=keys_of(rows), figure=figure)
 
@@ -116,16 +127,19 @@ def transfer_or_random(record: Record) -> Plate | Lack:
     columns = [name for name in BOTH if name in rows]
     if rows.empty or look.BASELINE not in set(rows["source"]) or not columns:
         return lacking("transfer_or_random", "model with random and transferred starts", "source is an axis of them")
-    known = ["key", "dataset", "model", "source", "fraction"]
+    rows = apart(rows.drop(columns=["metric", "value"]), ["dataset", "model", "source", "fraction"])
+    known = ["key", "dataset", "model", "source", "fraction", "also"]
     long = (
         rows.drop(columns=["metric", "value"])
         .melt(id_vars=known, value_vars=columns, var_name="metric")
         .dropna(subset="value")
     )
     texts = long["model"] + long["fraction"].map(lambda share: "" if share == 1 else f" {share:.0%}")
-    drawn = long.assign(panel=long["dataset"] + ": " + long["metric"].map(BOTH), x=texts, hue=long["source"])
+    drawn = long.assign(
+        panel=long["dataset"] + long["also"] + ": " + long["metric"].map(BOTH), x=texts, hue=long["source"]
+    )
     figure = bars(drawn.sort_values(["panel", "model"], kind="stable"), y_label="area", note="each cell a dot")
-    data = summarise(long, "value", ["dataset", "model", "metric", "source", "fraction"])
+    data = summarise(long, "value", [*known[1:], "metric"])
     shows = "test AUROC and AUPRC by model, start and share of the images, mean and sd (n - 1)"
     return Plate(name="transfer_or_random", shows=shows, data=data, keys=keys_of(rows), figure=figure)
 
@@ -142,12 +156,12 @@ def by_class(record: Record) -> Plate | Lack:
     )
     long = long.dropna(subset="value")
     split = long["metric"].str.extract(r"^test_(?P<area>\w+)_class_(?P<number>\d+)$")
-    setting = long["model"] + ", " + long["source"] + " " + long["point"].astype("str")
+    setting = long["model"] + ", " + long["source"] + " " + long["point"].astype("str") + long["also"]
     drawn = long.assign(panel=long["dataset"] + ": " + split["area"].str.upper(), x=split["number"], hue=setting)
     first = list(drawn["hue"].unique())[:_MOST_SETTINGS]
     cut = "" if drawn["hue"].nunique() <= _MOST_SETTINGS else f"; the first {_MOST_SETTINGS} of many settings"
     figure = bars(drawn[drawn["hue"].isin(first)], y_label="area", note=f"by class{cut}")
-    data = summarise(long, "value", ["dataset", "model", "source", "point", "metric"])
+    data = summarise(long, "value", [*known, "also", "metric"])
     shows = f"test AUROC and AUPRC of each class by setting, mean and sd (n - 1){cut}"
     return Plate(name="by_class", shows=shows, data=data, keys=keys_of(rows), figure=figure)
 
