@@ -127,7 +127,7 @@ def transfer_or_random(record: Record) -> Plate | Lack:
     columns = [name for name in BOTH if name in rows]
     if rows.empty or look.BASELINE not in set(rows["source"]) or not columns:
         return lacking("transfer_or_random", "model with random and transferred starts", "source is an axis of them")
-    rows = apart(rows.drop(columns=["metric", "value"]), ["dataset", "model", "source", "fraction"])
+    rows = apart(rows, ["dataset", "model", "source", "fraction"])
     known = ["key", "dataset", "model", "source", "fraction", "also"]
     long = (
         rows.drop(columns=["metric", "value"])
@@ -151,9 +151,10 @@ def by_class(record: Record) -> Plate | Lack:
     values = [name for name in rows if name.startswith(tuple(columns)) and rows[name].notna().any()]
     if not values:
         return lacking("by_class", "score of a single class", "they are recorded where a target has several")
-    long = rows.drop(columns=["metric", "value"]).melt(
-        id_vars=["key", "dataset", "model", "source", "point"], value_vars=values, var_name="metric"
-    )
+    known = ["dataset", "model", "source", "point"]
+    rows = apart(rows, [*known, "depth"])
+    bare = rows.drop(columns=["metric", "value"])
+    long = bare.melt(id_vars=["key", *known, "also"], value_vars=values, var_name="metric")
     long = long.dropna(subset="value")
     split = long["metric"].str.extract(r"^test_(?P<area>\w+)_class_(?P<number>\d+)$")
     setting = long["model"] + ", " + long["source"] + " " + long["point"].astype("str") + long["also"]
