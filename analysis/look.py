@@ -22,3 +22,11 @@ DASHES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 """One for each style of line, the first drawn through."""
 LINE, BAR, MARKER = 1.2, 0.8, 4.0
 """Points: width of lines and of sd bars, size of markers."""
+SHADES = "cividis"
+"""Of heat maps and of dots whose colour is a number: even in lightness, the same to colour-blind people."""
+HATCHES = ("", "////", "....", "xxxx")
+"""Tell fillings of one colour apart."""
+PAGE = 2
+"""Panels side by side, at most: a page is two columns wide."""
+LEGEND_LINE = 0.17
+"""Inches that a figure is higher for each line of its legend beyond the second."""

@@ -23,6 +23,7 @@ _MOST_TICKS = 10
 _LONGEST_TICK = 7  # characters
 _WIDE, _NEAR = 1.5, 0.1  # decades: of an axis whose ticks are powers of ten; that a tick may lie beyond the last value
 _MOST_DECADES = 5
+_CLOSEST = 0.06  # share of an axis that two ticks are apart at least
 _MARGIN = 0.04  # share of an axis that stays free at either end
 _DODGED = 0.3  # share of the gap between two x values over which the lines are spread
 
@@ -100,7 +101,7 @@ class _Scale:
         every = -(-len(self.values) // _MOST_TICKS)
         labels = [_as_tick(value) for value in self.values[::every]]
         if not self._log or max(map(len, labels)) <= _LONGEST_TICK:
-            return self.places[::every].tolist(), labels
+            return self._apart(self.places[::every].tolist(), labels)
         ends = self.places[0], self.places[-1]
         span = ends[1] - ends[0]
         leading = (1,) if span > _WIDE else (1, 2, 5)
@@ -108,6 +109,14 @@ class _Scale:
         places = [power + math.log10(digit) for power in decades for digit in leading]
         inside = [place for place in places if ends[0] - _NEAR <= place <= ends[1] + _NEAR]
         return inside, [_as_tick(round(10**place, 12)) for place in inside]
+
+    def _apart(self, places: list[float], labels: list[str]) -> tuple[list[float], list[str]]:
+        """The ticks without those whose labels would touch the one before."""
+        kept: list[int] = []
+        for number, place in enumerate(places):
+            if not kept or place - places[kept[-1]] >= _CLOSEST * (self.places[-1] - self.places[0]):
+                kept.append(number)
+        return [places[number] for number in kept], [labels[number] for number in kept]
 
     def place(self, values: Sequence) -> np.ndarray:
         if self._named:
@@ -119,7 +128,7 @@ class _Scale:
 def _draw_panel(axes: Axes, panel: pd.DataFrame, looks: Mapping[tuple[str, str], _Look], scale: _Scale) -> None:
     for (source, style), line in panel.groupby(["source", "style"], sort=False):
         look_of = looks[str(source), str(style)]
-        line = line.sort_values("x")
+        line = line.iloc[np.argsort(scale.place(list(line["x"])), kind="stable")]
         axes.errorbar(
             scale.place(list(line["x"])) + look_of.shift * scale.gap,
             line["mean"],
@@ -208,11 +217,15 @@ def _legend(figure: Figure, points: pd.DataFrame, looks: Mapping[tuple[str, str]
     widest = max(len(str(handle.get_label())) for handle in handles)
     characters = figure.get_figwidth() * 72 / (look.TEXT * 0.5)
     fitting = int(characters / (widest + 10))
+    columns = max(1, min(fitting, len(handles)))
+    title = textwrap.fill(note or _says_n(points), width=int(characters))
+    lines = -(-len(handles) // columns) + title.count("\n") + 1
+    figure.set_figheight(figure.get_figheight() + look.LEGEND_LINE * max(0, lines - 2))
     figure.legend(
         handles=handles,
-        title=textwrap.fill(note or _says_n(points), width=int(characters)),
+        title=title,
         loc="outside upper center",
-        ncols=max(1, min(fitting, len(handles))),
+        ncols=columns,
         fontsize=look.TEXT,
         title_fontsize=look.TEXT,
         frameon=False,
