@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -34,9 +35,9 @@ def correlations(rows: pd.DataFrame) -> pd.DataFrame:
     for panel, group in rows.groupby("panel", sort=False):
         pairs = group[["x", "value"]].dropna().to_numpy(dtype=np.float64)
         lines = len(pairs) > 2 and bool((np.ptp(pairs, axis=0) > 0).all())
-        r = float(pearsonr(pairs[:, 0], pairs[:, 1])[0]) if lines else np.nan
-        slope, intercept = np.polyfit(pairs[:, 0], pairs[:, 1], 1) if lines else (np.nan, np.nan)
-        found.append({"panel": panel, "r": r, "slope": slope, "intercept": intercept, "n": len(pairs)})
+        r = float(pearsonr(pairs[:, 0], pairs[:, 1]).statistic) if lines else np.nan  # type: ignore[attr-defined]
+        line = np.polyfit(pairs[:, 0], pairs[:, 1], 1) if lines else np.full(2, np.nan)
+        found.append({"panel": panel, "r": r, "slope": line[0], "intercept": line[1], "n": len(pairs)})
     return pd.DataFrame(found)
 
 
@@ -200,7 +201,7 @@ def point_boxes(rows: pd.DataFrame, value: str, chance: str | None, score: str) 
         dress(axes, title=str(name), x_label="blocks or layers kept", y_label=value.upper())
         axes.set_xticks(range(len(points)), [str(point) for point in points])
     colours = {value.upper(): look.COLOURS[0], **({"Gaussian features": look.QUIET} if chance else {})}
-    handles = [Patch(facecolor=colour, label=label) for label, colour in colours.items()]
+    handles: list[Artist] = [Patch(facecolor=colour, label=label) for label, colour in colours.items()]
     handles.append(Line2D([], [], color=look.COLOURS[1], marker="o", markersize=look.MARKER, label=f"test {score}"))
     legend(figure, handles, "of each block before and after training; boxes over blocks and cells")
     return figure

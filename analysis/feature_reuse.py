@@ -149,7 +149,7 @@ def _distances(record: Record) -> pd.DataFrame:
     rows = rows[rows["metric"] == "fid"]
     if rows.empty:
         return pd.DataFrame({"dataset": pd.Series(dtype="str"), "fid": pd.Series(dtype="float64")})
-    return rows.groupby("dataset", as_index=False)["value"].mean().rename(columns={"value": "fid"})
+    return rows.groupby("dataset")["value"].mean().rename("fid").reset_index()
 
 
 def _images(dataset: str) -> float:

@@ -81,7 +81,7 @@ def block_lines(
     found = summarise(apart(rows, by), "value", [*by, "also"])
     found = found.astype({"block": "int64"})
     kind, grain = str(found["probe"].iloc[0]), "/".join(sorted(found["grain"].unique()))
-    label = found["metric"].map(lambda each: LABELS.get(each, each)).astype("str") + _OF.get(kind, "")
+    label = found["metric"].map(lambda each: LABELS.get(str(each), str(each))).astype("str") + _OF.get(kind, "")
     whole = " (0: none)" if (found["block"] == 0).any() else ""
     panel = panel_names(found) + found["asked"] + found["also"]
     chart = line_chart(found, panel=panel, line=found[line], x="block", x_label=f"{grain}{whole}", y_label=label)
@@ -126,14 +126,15 @@ def filter_pictures(record: Record, *, name: str = "filters") -> Plate | Lack:
         if len(keys) == _MOST_FILTERS or record.site is None:
             break
         cell = cells.iloc[0]
-        states = {
+        read = {
             when: first_filters(
                 store.artifact(record.site, cell["run_id"], f"{file}.safetensors"),
                 channels=3 if cell["input"] == "rgb" else 1,
             )
             for when, file in (("before", "start"), ("after", "best"))
         }
-        if any(value is None for value in states.values()):
+        states = {when: filters for when, filters in read.items() if filters is not None}
+        if len(states) < len(read):
             continue
         keys.add(cell["key"])
         for when, filters in states.items():

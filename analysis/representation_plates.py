@@ -89,9 +89,8 @@ def gain_plate(name: str, rows: pd.DataFrame, *, keys: frozenset[str], published
 
 def _in_order(rows: pd.DataFrame) -> pd.DataFrame:
     known = {name: place for place, name in enumerate(ORDER)}
-    return rows.sort_values(
-        "dataset", key=lambda names: names.map(lambda name: (known.get(name, len(ORDER)), name)), kind="stable"
-    )
+    places = rows["dataset"].map(lambda name: (known.get(str(name), len(ORDER)), str(name)))
+    return rows.loc[places.sort_values(kind="stable").index]
 
 
 def _observed_first(names: pd.Series) -> list[str]:

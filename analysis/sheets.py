@@ -82,8 +82,9 @@ def dress(axes: Axes, *, title: str = "", x_label: str = "", y_label: str = "", 
 
 def name_ticks(axes: Axes, names: Sequence[str]) -> None:
     """Names under places 0, 1, ...; turned where they would touch one another."""
-    room = axes.get_subplotspec().get_gridspec().ncols if axes.get_subplotspec() else 1
-    inches = axes.figure.get_size_inches()[0] / room * 0.82
+    place, figure = axes.get_subplotspec(), axes.get_figure(root=True)
+    assert figure is not None
+    inches = figure.get_size_inches()[0] / (place.get_gridspec().ncols if place else 1) * 0.82
     fits = max(map(len, names)) * look.SMALL * 0.56 / 72 < inches / len(names)
     turned: dict[str, Any] = {} if fits else {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
     axes.set_xticks(range(len(names)), list(names), **turned)
@@ -147,7 +148,7 @@ def line_chart(
     points = rows.assign(
         row=(place // look.PAGE).astype("str"),
         column=(place % look.PAGE).astype("str"),
-        title=panel.map(lambda text: textwrap.fill(text, TITLE_WIDTH)),
+        title=panel.map(lambda text: textwrap.fill(str(text), TITLE_WIDTH)),
         y_label=y_label,
         source=line.astype("str"),
         style="",

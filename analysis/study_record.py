@@ -45,7 +45,7 @@ class Record:
             return pd.DataFrame(columns=["key", "probe", "block", "metric", "value", "start", *_PAIR])
         rows = frames.probes(list(self.studies), self.site)
         if "probe" not in rows:
-            rows = rows.assign(probe="", probe_key="", block=pd.NA, metric="", value=float("nan")).head(0)
+            rows = rows.assign(probe="", probe_key="", block=None, metric="", value=float("nan")).head(0)
         rows = rows.assign(**{name: None for name in _PAIR if name not in rows})
         rows = rows.drop_duplicates(["key", "probe_key", "block", "metric", *_PAIR], ignore_index=True)
         return self._named(rows)

@@ -148,7 +148,7 @@ def by_class(record: Record) -> Plate | Lack:
     """Both areas of each class (finding) by start and depth."""
     rows = with_points(plain(record.runs))
     columns = {f"test_{name}_class_": text for name, text in (("auroc", "AUROC"), ("auprc", "AUPRC"))}
-    values = [name for name in rows if name.startswith(tuple(columns)) and rows[name].notna().any()]
+    values = [str(name) for name in rows if str(name).startswith(tuple(columns)) and rows[name].notna().any()]
     if not values:
         return lacking("by_class", "score of a single class", "they are recorded where a target has several")
     known = ["dataset", "model", "source", "point"]

@@ -85,7 +85,7 @@ def fixed_features(record: Record) -> Plate | Lack:
     rows = rows[rows["frozen"] == rows["point"]]
     if rows["point"].nunique() < 2:
         return lacking("fixed_features", "second cut of a frozen backbone", "depth=n with frozen=n is one")
-    values = rows.groupby("dataset")["metric"].first().to_dict()
+    values = {str(dataset): str(metric) for dataset, metric in rows.groupby("dataset")["metric"].first().items()}
     whole = int(rows["point"].max())
     columns = ["start", "metric", "value", "source", "frozen", "point"]
     frame = rows.drop(columns=[name for name in columns if name != "source"]).assign(
@@ -138,7 +138,7 @@ def _means(rows: pd.DataFrame) -> pd.DataFrame:
     groups = rows.groupby(["dataset", "model", "source", "fraction", "method", "point"], as_index=False)
     asked = {f"{name}_{kind}": (name, kind) for name in numbers for kind in ("mean", "std")}
     found = groups.agg(**asked, n=("key", "nunique"))  # type: ignore[call-overload]
-    return found.rename(columns={name: name.replace("_std", "_sd") for name in found})
+    return found.rename(columns={name: str(name).replace("_std", "_sd") for name in found})
 
 
 def _best(rows: pd.DataFrame, stage: str) -> pd.DataFrame:
