@@ -6,6 +6,7 @@ or are shown is decided elsewhere.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,7 @@ from sweeper.finetune.ranking import (
 )
 from sweeper.metric import CLASS_METRICS, METRICS, TASKS, metrics_of
 
-__all__ = ["METRICS", "score"]
+__all__ = ["METRICS", "Decisions", "decide", "score"]
 
 BINS = 15
 """Of `ece`, as Guo et al. 2017."""
@@ -74,6 +75,31 @@ def score(predictions: pd.DataFrame, task: str, *, by_class: bool = False) -> di
     told["classes_absent"] = float(np.sum(positives == 0))
     told["classes_unranked"] = float(np.sum((positives == 0) | (positives == known.sum(axis=0))))
     return told | (_name_by_class(areas) if by_class else {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decisions:
+    """What a table of predictions says of each image and class, and what is so; each (images, classes), bool."""
+
+    predicted: Truth
+    """Where an image has one class, that of the highest score, the first of equal ones; else scores above 0.5."""
+    truth: Truth
+    """False where it is not known."""
+    known: Truth
+    """Whether the truth is known; all True but for a multi-label task."""
+
+
+def decide(predictions: pd.DataFrame, task: str) -> Decisions:
+    """The decisions by which `score` counts accuracy and confusions; it takes and refuses the same tables."""
+    scores = _probabilities(predictions, task)
+    classes = scores.shape[1]
+    _check_task(task, classes=classes)
+    if task == "multilabel":
+        truth, known = _label_matrix(predictions, classes=classes)
+        return Decisions(predicted=scores > THRESHOLD, truth=truth, known=known)
+    truth = _labels(predictions, classes=classes)[:, None] == np.arange(classes)
+    predicted = scores.argmax(axis=1)[:, None] == np.arange(classes)
+    return Decisions(predicted=predicted, truth=truth, known=np.ones_like(truth))
 
 
 def _areas(truth: Truth, known: Truth, scores: Scores) -> dict[str, Floats]:

@@ -1,7 +1,7 @@
-"""How far training moved the weights of each block.
+"""How far training moved the weights of each block: as study 1 measures it, relative to the start, and in direction.
 
 Which tensors count (weights, but no buffers and no normalisation layers) is the caller's to say, since a state's names
-do not tell them apart; nothing is averaged over blocks here.
+do not tell them apart.
 """
 
 import math
@@ -12,6 +12,8 @@ import numpy.typing as npt
 import torch
 
 State = Mapping[str, npt.NDArray[np.generic]] | Mapping[str, torch.Tensor]
+Sums = tuple[float, float, float, float]
+"""Over elements, in float64: start^2, trained^2, (trained - start)^2 and start x trained."""
 
 
 def l2_by_block(start: State, trained: State, keys: Mapping[str, Sequence[str]]) -> dict[str, float]:
@@ -28,14 +30,72 @@ def l2_by_block(start: State, trained: State, keys: Mapping[str, Sequence[str]])
     Raises:
         ValueError: the states differ in names or shapes, a key is in neither, or a distance is not finite.
     """
-    _check_alike(start, trained)
-    strange = [(block, key) for block, names in keys.items() for key in names if key not in start]
-    if strange:
-        raise ValueError(f"block {strange[0][0]!r} counts tensor {strange[0][1]!r}, which is not in the states")
+    _check(start, trained, keys)
     return {
         block: math.fsum(_distance(start[key], trained[key], key) for key in names) / len(names) if names else math.nan
         for block, names in keys.items()
     }
+
+
+def l2_total(distances: Mapping[str, float]) -> float:
+    """The mean of `l2_by_block` over the blocks that have a distance: study 1's `total`; NaN where none has one."""
+    told = [distance for distance in distances.values() if not math.isnan(distance)]
+    return math.fsum(told) / len(told) if told else math.nan
+
+
+def relative_l2_by_block(start: State, trained: State, keys: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """Per block, ||trained - start|| / ||start|| over all elements of its tensors as one vector: >= 0, no unit.
+
+    1 is as far as from the start to zero. Unlike `l2_by_block` it changes neither with the number of elements nor with
+    a factor common to both states. NaN for a block without tensors, or that starts at zero, from where no distance is
+    relative.
+
+    Arguments and refusals are those of `l2_by_block`.
+    """
+    return {
+        block: math.sqrt(moved) / math.sqrt(before) if before else math.nan
+        for block, (before, _, moved, _) in _products(start, trained, keys).items()
+    }
+
+
+def cosine_by_block(start: State, trained: State, keys: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """Per block, the cosine of the angle between start and trained, all elements of its tensors being one vector.
+
+    Within [-1, 1]; near 0 for two unrelated draws around zero. NaN for a block without tensors, or that is zero in one
+    of the states and so has no direction there.
+
+    Arguments and refusals are those of `l2_by_block`.
+    """
+    return {
+        block: max(-1.0, min(1.0, inner / (math.sqrt(before) * math.sqrt(after)))) if before and after else math.nan
+        for block, (before, after, _, inner) in _products(start, trained, keys).items()
+    }
+
+
+def _products(start: State, trained: State, keys: Mapping[str, Sequence[str]]) -> dict[str, Sums]:
+    _check(start, trained, keys)
+    found = {}
+    for block, names in keys.items():
+        each = [_sums(start[key], trained[key], key) for key in names]
+        before, after, moved, inner = (math.fsum(sums[place] for sums in each) for place in range(4))
+        found[block] = (before, after, moved, inner)
+    return found
+
+
+def _sums(start: object, trained: object, key: str) -> Sums:
+    before, after = (torch.as_tensor(values).detach().double().cpu().flatten() for values in (start, trained))
+    moved = after - before
+    sums = (float(before @ before), float(after @ after), float(moved @ moved), float(before @ after))
+    if not all(map(math.isfinite, sums)):
+        raise ValueError(f"tensor {key!r} holds values that are not finite; look for a run that diverged")
+    return sums
+
+
+def _check(start: State, trained: State, keys: Mapping[str, Sequence[str]]) -> None:
+    _check_alike(start, trained)
+    strange = [(block, key) for block, names in keys.items() for key in names if key not in start]
+    if strange:
+        raise ValueError(f"block {strange[0][0]!r} counts tensor {strange[0][1]!r}, which is not in the states")
 
 
 def _check_alike(start: State, trained: State) -> None:

@@ -1,13 +1,14 @@
 """Distances of weights against closed forms, against scipy, and against the defect of study 1's code."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
-from scipy.spatial.distance import euclidean
+from scipy.spatial.distance import cosine, euclidean
 
-from sweeper.probes.distance import l2_by_block
+from sweeper.probes.distance import cosine_by_block, l2_by_block, l2_total, relative_l2_by_block
 
 
 def _state(seed: int) -> dict[str, np.ndarray]:
@@ -103,3 +104,54 @@ def test_a_key_that_no_state_has_is_refused_with_its_block() -> None:
 def test_weights_that_are_not_finite_are_refused() -> None:
     with pytest.raises(ValueError, match=r"'body\.weight' holds values that are not finite"):
         l2_by_block(_state(0), _state(1) | {"body.weight": np.full((8, 4), np.nan, dtype=np.float32)}, KEYS)
+
+
+def _stem(seed: int) -> np.ndarray:
+    return np.concatenate([_state(seed)[key].ravel() for key in KEYS["stem"]]).astype(np.float64)
+
+
+def test_the_total_is_the_mean_over_the_blocks_that_have_a_distance() -> None:
+    assert l2_total({"stem": 0.1, "pool": math.nan, "body": 0.4}) == pytest.approx(0.25)
+
+
+def test_a_model_without_weights_has_no_total() -> None:
+    assert math.isnan(l2_total({"pool": math.nan}))
+
+
+def test_the_relative_distance_is_scipys_over_the_length_of_the_start() -> None:
+    found = relative_l2_by_block(_state(0), _state(1), KEYS)["stem"]
+    assert found == pytest.approx(euclidean(_stem(1), _stem(0)) / np.linalg.norm(_stem(0)), rel=1e-12)
+
+
+def test_weights_that_grew_by_half_moved_by_half_in_their_own_direction() -> None:
+    grown = {name: values * np.float32(1.5) for name, values in _state(0).items()}
+    assert relative_l2_by_block(_state(0), grown, KEYS) == pytest.approx({"stem": 0.5, "body": 0.5}, rel=1e-6)
+    assert cosine_by_block(_state(0), grown, KEYS) == pytest.approx({"stem": 1.0, "body": 1.0}, rel=1e-6)
+
+
+def test_the_cosine_is_one_minus_scipys_cosine_distance() -> None:
+    found = cosine_by_block(_state(0), _state(1), KEYS)["stem"]
+    assert found == pytest.approx(1 - cosine(_stem(0), _stem(1)), abs=1e-12)
+
+
+def test_a_turned_sign_is_the_opposite_direction_and_twice_the_length_away() -> None:
+    turned = {name: -values for name, values in _state(0).items()}
+    assert cosine_by_block(_state(0), turned, KEYS)["body"] == pytest.approx(-1.0, rel=1e-12)
+    assert relative_l2_by_block(_state(0), turned, KEYS)["body"] == pytest.approx(2.0, rel=1e-12)
+
+
+def test_a_block_that_starts_at_zero_has_neither_relative_distance_nor_direction() -> None:
+    start = _state(0) | {"body.weight": np.zeros((8, 4), dtype=np.float32)}
+    assert math.isnan(relative_l2_by_block(start, _state(1), KEYS)["body"])
+    assert math.isnan(cosine_by_block(start, _state(1), KEYS)["body"])
+
+
+@pytest.mark.parametrize("measure", [relative_l2_by_block, cosine_by_block])
+def test_a_block_without_weights_has_neither(measure: Callable[..., dict[str, float]]) -> None:
+    assert math.isnan(measure(_state(0), _state(1), {"pool": []})["pool"])
+
+
+@pytest.mark.parametrize("measure", [relative_l2_by_block, cosine_by_block])
+def test_both_refuse_weights_that_are_not_finite(measure: Callable[..., dict[str, float]]) -> None:
+    with pytest.raises(ValueError, match=r"'body\.weight' holds values that are not finite"):
+        measure(_state(0), _state(1) | {"body.weight": np.full((8, 4), np.inf, dtype=np.float32)}, KEYS)

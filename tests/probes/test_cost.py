@@ -1,0 +1,147 @@
+"""Costs of networks: counted memory against torch's own tracker and a closed form, latency against a known wait."""
+
+import time
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributed._tools.mem_tracker import MemTracker
+
+from sweeper import models
+from sweeper.cell import Network
+from sweeper.probes.cost import MakeOptimizer, Memory, costs_by_depth, count_memory, latency, measure_memory
+
+SMALL = Network(model="resnet18", depth=2)
+IMAGES = torch.zeros(3, 3, 8, 8)
+
+
+def _sgd(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    return torch.optim.SGD(parameters, lr=0.1)
+
+
+def _tracked(network: Network, size: int, optimizer: MakeOptimizer) -> Memory:
+    """As torch's tracker for distributed training counts it, on shapes as well."""
+    with torch.device("meta"):
+        model = models.build(network, classes=2, size=size)
+        images, labels = torch.empty(4, 3, size, size), torch.zeros(4, dtype=torch.long)
+        forward, training = MemTracker(), MemTracker()
+        forward.track_external(model, images)
+        with torch.no_grad(), forward:
+            model.eval()(images)
+        updates = optimizer(list(model.train().parameters()))
+        for second in (False, True):
+            if second:
+                training.track_external(model, updates, images, labels)
+                training.__enter__()
+            nn.functional.cross_entropy(model(images), labels).backward()
+            updates.step()
+            updates.zero_grad()
+        training.__exit__(None, None, None)
+    peaks = [sum(each["Total"] for each in one.get_tracker_snapshot("peak").values()) for one in (forward, training)]
+    return Memory(forward_bytes=peaks[0], training_bytes=peaks[1])
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.AdamW, _sgd])
+@pytest.mark.parametrize("model", ["resnet18", "vit_tiny_patch16_224"])
+def test_memory_is_what_torchs_own_tracker_counts(model: str, optimizer: MakeOptimizer) -> None:
+    network = Network(model=model, depth=2)
+    found = count_memory(network, classes=2, size=32, batch=4, optimizer=optimizer)
+    assert found == _tracked(network, 32, optimizer)
+
+
+def test_memory_that_does_not_grow_with_the_batch_is_that_of_weights() -> None:
+    # Of a model without batch norm, whose statistics of channels are as many for any batch.
+    network = Network(model="vit_tiny_patch16_224", depth=2)
+    one, two, three = (count_memory(network, classes=3, size=32, batch=batch).forward_bytes for batch in (1, 2, 3))
+    assert 2 * one - two == 4 * models.count(network, classes=3, size=32).parameters
+    assert three - two == two - one
+
+
+def test_an_optimizer_with_state_needs_two_more_numbers_for_each_weight() -> None:
+    parameters = models.count(SMALL, classes=2, size=32).parameters
+    with_state, without = (
+        count_memory(SMALL, classes=2, size=32, batch=2, optimizer=each).training_bytes
+        for each in (torch.optim.AdamW, _sgd)
+    )
+    assert with_state - without >= 2 * 4 * parameters
+
+
+def test_there_is_a_row_for_each_depth_with_the_counts_of_its_network() -> None:
+    rows = list(costs_by_depth(Network(model="resnet18"), classes=2, size=32, batch=2, seconds=1e-3))
+    assert [row["depth"] for row in rows] == [1, 2, 3, 4]
+    for row in rows:
+        counts = models.count(Network(model="resnet18", depth=row["depth"]), classes=2, size=32)
+        assert (row["parameters"], row["macs"]) == (counts.parameters, counts.macs)
+    assert {(row["batch"], row["threads"], row["device"], row["size"]) for row in rows} == {(2, 1, "cpu", 32)}
+
+
+def test_only_the_depths_that_are_asked_for_are_measured() -> None:
+    rows = costs_by_depth(Network(model="resnet18", grain="layer"), classes=2, size=32, depths=[5, 2], seconds=1e-3)
+    assert [row["depth"] for row in rows] == [5, 2]
+
+
+class _Watched(nn.Module):
+    """Waits, and keeps under what it was called."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        super().__init__()
+        self.seconds = seconds
+        self.calls: list[tuple[bool, bool, int]] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        time.sleep(self.seconds)
+        self.calls.append((self.training, torch.is_grad_enabled(), torch.get_num_threads()))
+        return images
+
+
+def test_latency_is_in_milliseconds_for_one_pass_of_the_batch() -> None:
+    found = latency(_Watched(0.02), IMAGES, warm_up=1, seconds=0.1)
+    assert 20 <= found.latency_ms_min <= found.latency_ms <= found.latency_ms_max
+    assert (found.batch, found.device, found.threads) == (3, "cpu", 1)
+    assert found.measurements >= 1
+
+
+def test_latency_is_measured_in_evaluation_without_gradients_by_the_threads_asked_for() -> None:
+    model, before = _Watched(), torch.get_num_threads()
+    latency(model, IMAGES, threads=2, warm_up=5, seconds=1e-3)
+    assert len(model.calls) > 5
+    assert set(model.calls) == {(False, False, 2)}
+    assert (model.training, torch.get_num_threads()) == (True, before)
+
+
+@pytest.mark.parametrize("settings", [{"threads": 0}, {"warm_up": 0}, {"seconds": 0.0}, {"seconds": float("nan")}])
+def test_settings_under_which_nothing_can_be_timed_are_refused(settings: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="latency needs at least 1 thread"):
+        latency(_Watched(), IMAGES, **settings)
+
+
+def test_a_model_on_another_device_than_its_images_is_refused() -> None:
+    with pytest.raises(ValueError, match="images are on cpu and the model on meta"):
+        latency(nn.Linear(2, 2, device="meta"), IMAGES)
+
+
+def test_a_cpu_does_not_tell_its_peak_memory() -> None:
+    with pytest.raises(ValueError, match="'cpu' does not tell its peak memory; use count_memory"):
+        measure_memory(nn.Linear(8, 2), IMAGES, torch.zeros(3, dtype=torch.long))
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (Network(model="resnet18", depth=99), "depth 99 of 'resnet18' is impossible"),
+        (Network(model="resnet81"), "resnet81"),
+        (Network(model="cbr_tiny"), "size 32 is too small for 'cbr_tiny'"),
+    ],
+)
+def test_a_network_that_cannot_be_built_is_refused_in_one_sentence(network: Network, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        count_memory(network, classes=2, size=32)
+
+
+@pytest.mark.gpu
+def test_a_gpu_holds_at_least_what_is_counted() -> None:
+    counted = count_memory(Network(model="resnet18"), classes=2, size=64, batch=8)
+    model = models.build(Network(model="resnet18"), classes=2, size=64).cuda()
+    found = measure_memory(model, torch.zeros(8, 3, 64, 64).cuda(), torch.zeros(8, dtype=torch.long).cuda())
+    assert counted.forward_bytes <= found.forward_bytes < found.training_bytes
+    assert counted.training_bytes <= found.training_bytes
