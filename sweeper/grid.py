@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sweeper.cell import AXES, NEUTRAL, TUPLES, Cell, Gabor, LrSearch, Probe, make_cell
+from sweeper.probe_rules import probe_problems
 from sweeper.rules import is_int, is_number, nearest, value_problems
 
 
@@ -177,3 +178,4 @@ def _sweep_problems(sweep: Sweep, earlier: Mapping[str, Sweep]) -> Iterator[str]
         yield f"gpus_per_cell is {gpus!r}; it must be a number from 0, 'auto' or None"
     if gpus == "auto" and sweep.workers_per_cell != 1:
         yield "gpus_per_cell='auto' is measured for cells of one worker; give a number with workers_per_cell"
+    yield from probe_problems(sweep.probes, sweep.cells)
