@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sweeper.probes import evidence
-from sweeper.probes.transfer_baselines import knn_baseline, linear_probe
 from sweeper.probes.labelled import Features, Labels, labelled
+from sweeper.probes.transfer_baselines import knn_baseline, linear_probe
 
 Floats = npt.NDArray[np.float64]
 
