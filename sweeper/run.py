@@ -21,6 +21,7 @@ from sweeper import ledger, stages, store
 from sweeper.cell import Cell
 from sweeper.grid import StudyError, Sweep, check, load
 from sweeper.live import shown
+from sweeper.pairing import asks
 from sweeper.plan import AGAIN, Plan, as_table, attempts, known_costs, plan
 from sweeper.problems import check_sources, problems
 from sweeper.site import Site
@@ -135,6 +136,11 @@ def _run_sweep(sweep: Sweep, site: Site, again: Collection[str], lost: set[str])
             recorder.flush()
             now = plan(sweep, site, again)
             _refuse_stale(now, again)
+            redone = {cell.key for cell in set(now.left) & set(now.stale)}
+            for ask in asks(sweep.cells, sweep.probes):  # pairs with a cell that is trained anew are compared anew
+                record = now.records.finished.get(ask.cell.key)
+                if record and ask.other and ask.other.key in redone and ask.key in record.probes:
+                    store.patiently(partial(store.forget_probe, site, record.run_id, ask.key), site)
             for cell in set(now.left) & set(now.stale):
                 store.patiently(partial(store.forget, site, now.records.finished[cell.key].run_id), site)
             failures = _train(now, site, again, lost, recorder, lease.check, work, devices, slots) if now.left else []
