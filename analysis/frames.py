@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import NoneType
-from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, get_args, get_origin, get_type_hints
 
 import pandas as pd
 
@@ -71,14 +71,20 @@ def predictions(study: str, site: Site | None = None) -> pd.DataFrame:
 def probes(study: str, site: Site | None = None) -> pd.DataFrame:
     """One row per finished cell, probe, block (from 1) and metric; no rows where nothing was probed.
 
-    Columns: `study`, `key`, the axes, `probe`, `probe_key`, the settings of the probes, `block`, `metric`, `value`.
+    Columns: `study`, `key`, the axes, `probe`, `probe_key`, the settings of the probes, `block` (missing where a number
+    is the whole model's), `metric`, `value`. Where probes compare, also `other`, the key of a pair's second cell
+    (missing where a cell is compared with itself), and `other_block`, the block that `block` is compared with.
     """
     site = site or Site.from_environment()
     records = _records(study, site)
     pieces = [_of_cell(record, site, name) for record in records for name in _probe_files(record)]
     rows = _joined(study, _axes_frame(records), pieces)
     settings = {name: kind for name, kind in _probe_types().items() if name in rows}
-    last = ["probe", "probe_key", *settings, "block", "metric", "value"] if pieces else []
+    settings |= {name: kind for name, kind in {"other": "str", "other_block": "Int64"}.items() if name in rows}
+    if not pieces:
+        return rows
+    settings["block"] = "Int64" if rows["block"].isna().any() else "int64"
+    last = ["probe", "probe_key", *(name for name in settings if name != "block"), "block", "metric", "value"]
     return rows[[*(name for name in rows if name not in last), *last]].astype(settings)
 
 
@@ -156,6 +162,7 @@ def _axis_types() -> dict[str, str]:
 def _probe_types() -> dict[str, str]:
     """Setting of a probe -> type of its column."""
     hints = {name: kind for probe in get_args(Probe) for name, kind in get_type_hints(probe).items()}
+    hints = {name: kind for name, kind in hints.items() if get_origin(kind) is not ClassVar}
     return {name: _column_type(kind | None) for name, kind in hints.items()}
 
 

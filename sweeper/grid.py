@@ -111,11 +111,16 @@ def from_feature_reuse_json(path: str | Path, *, augment: str | None = None) -> 
     return feature_reuse_json.from_feature_reuse_json(path, augment=augment)
 
 
-def check(sweeps: Iterable[Sweep], problems: Callable[[Cell], Iterable[str]]) -> None:
+def check(
+    sweeps: Iterable[Sweep],
+    problems: Callable[[Cell], Iterable[str]],
+    asked: Callable[[Sequence[Probe], Cell], Iterable[str]] = lambda probes, cell: (),
+) -> None:
     """Judges every value of the sweeps.
 
     Args:
         problems: says what the rooms know to be wrong with a cell whose values are otherwise sound.
+        asked: ... and with probes of it.
 
     Raises:
         StudyError: one message with every distinct mistake and the number of cells that have it.
@@ -126,7 +131,7 @@ def check(sweeps: Iterable[Sweep], problems: Callable[[Cell], Iterable[str]]) ->
         mistakes.update(f"sweep '{sweep.name}': {problem}" for problem in _sweep_problems(sweep, earlier))
         earlier[sweep.name] = sweep
         for cell in sweep.cells:
-            mistakes.update(list(value_problems(cell)) or problems(cell))
+            mistakes.update(list(value_problems(cell)) or list(problems(cell)) or asked(sweep.probes, cell))
     if mistakes:
         lines = [f"{text} ({number} cells)" if number > 1 else text for text, number in mistakes.items()]
         raise StudyError("\n".join(lines))

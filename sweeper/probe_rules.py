@@ -13,7 +13,17 @@ from sweeper.rules import is_int, is_number, nearest
 
 SCORES = ("logme", "h_score", "h_score_shrunk", "nleep", "transrate", "knn", "linear_probe")
 """Of `Transferability`."""
-_LEAST = {"k": 1, "batch": 4, "stimuli": 4, "null": 0, "points": 1, "channels": 1, "draws": 1, "directions": 1}
+_LEAST = {
+    "k": 1,
+    "batch": 4,
+    "stimuli": 4,
+    "null": 0,
+    "points": 1,
+    "channels": 1,
+    "draws": 1,
+    "directions": 1,
+    "to_fold": 0,
+}
 _SEEN_ALIKE = ("size",)
 """Axes that the two cells of a pair must have in common, for both see the same pixels."""
 _SCORED_ALIKE = ("dataset", "fold", "protocol")

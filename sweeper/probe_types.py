@@ -130,9 +130,9 @@ class L2:
     """How far each block's weights, norm layers left out, are from their start."""
 
     against: Literal["start"] = "start"
-    kind: Literal["study", "relative", "cosine"] = "study"
-    """`study`: the mean over its tensors of ||trained - start||_F / elements (Matsoukas et al. 2022); `relative`:
-    ||trained - start|| / ||start||; `cosine`: of the angle between the two."""
+    kind: Literal["study", "total", "relative", "cosine"] = "study"
+    """`study`: the mean over its tensors of ||trained - start||_F / elements (Matsoukas et al. 2022); `total`: the mean
+    of that over blocks; `relative`: ||trained - start|| / ||start||; `cosine`: of the angle between the two."""
 
     version: ClassVar[int] = 1
     name: ClassVar[str] = "l2"
@@ -173,6 +173,8 @@ class Fid:
 
     to: str
     """The other data set's name; its training part is seen at the cell's size."""
+    to_fold: int = 0
+    """Whose training part it is; 0 is the other set's official split."""
     stimuli: int | None = 10_000
     """Of either set; None takes all."""
 

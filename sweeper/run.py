@@ -23,7 +23,7 @@ from sweeper.grid import StudyError, Sweep, check, load
 from sweeper.live import shown
 from sweeper.pairing import asks
 from sweeper.plan import AGAIN, Plan, as_table, attempts, known_costs, plan
-from sweeper.problems import check_sources, problems
+from sweeper.problems import asked, check_sources, problems
 from sweeper.site import Site
 from sweeper.work import MANIFEST, take_over
 
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     site = Site.from_environment()
     try:
         sweeps = load(options.file, small=options.small)
-        check(sweeps, problems)
+        check(sweeps, problems, asked)
         check_sources(sweeps, site)
         plans = stages.plans(sweeps, site, options.again)
         _say(plans)

@@ -18,7 +18,7 @@ from sweeper.live import shown
 from sweeper.outcome import Devices
 from sweeper.pairing import Ask, asks
 from sweeper.probes.answers import rows
-from sweeper.probes.asked import Runs, needs
+from sweeper.probes.asked import Runs, needed
 from sweeper.probes.making import Task, tasks
 from sweeper.probes.needs import Features, Need, folder, forget, pieces, starts
 from sweeper.site import Site
@@ -47,7 +47,7 @@ def run_probes(
     missing = [ask for ask in asks(sweep.cells, sweep.probes) if _is_missing(ask, done)]
     if not missing:
         return
-    wanted = [needs(ask, done, site) for ask in missing]
+    wanted = [needed(ask, done, site) for ask in missing]
     left = Counter(folder(need, site) for each in wanted for need in each)
     starting = _shared_starts(wanted, site)
     with shown({f"{sweep.name}: probes": len(missing)}) as (progress,):

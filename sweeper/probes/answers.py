@@ -22,7 +22,7 @@ from sweeper.pairing import Ask
 from sweeper.probe_types import L2, Agreement, Cca, Cka, Fid, Knn, Procrustes, Reinit, Transferability
 from sweeper.probes import similarity
 from sweeper.probes.agreement import agreement
-from sweeper.probes.asked import Runs, needs, of_fid, of_knn, of_start, subject, sums_of, two_sides
+from sweeper.probes.asked import Runs, needed, of_fid, of_knn, of_start, subject, sums_of, two_sides
 from sweeper.probes.distance import cosine_by_block, l2_by_block, l2_total, relative_l2_by_block
 from sweeper.probes.fid import Moments, frechet, moments
 from sweeper.probes.knn import knn_scores
@@ -147,6 +147,9 @@ def _distances(ask: Ask, probe: L2, runs: Runs, site: Site) -> Iterator[Value]:
     model = models.build(network, classes=len(before["head.bias"]), size=ask.cell.images.size)
     keys = models.weight_keys(model, network.grain)
     match probe.kind:
+        case "total":
+            yield Value(metric="l2_total", value=l2_total(l2_by_block(before, after, keys)))
+            return
         case "study":
             found = l2_by_block(before, after, keys)
         case "relative":
@@ -156,12 +159,10 @@ def _distances(ask: Ask, probe: L2, runs: Runs, site: Site) -> Iterator[Value]:
     metric = {"study": "l2", "relative": "l2_relative", "cosine": "cosine"}[probe.kind]
     for block, value in enumerate(found.values(), start=1):
         yield Value(metric=metric, value=value, block=block)
-    if probe.kind == "study":
-        yield Value(metric="l2_total", value=l2_total(found))
 
 
 def _rescored(ask: Ask, runs: Runs, site: Site) -> Iterator[Value]:
-    (need,) = needs(ask, runs, site)
+    (need,) = needed(ask, runs, site)
     for block, path in pieces(need, site):
         for metric, value in json.loads(path.read_text()).items():
             yield Value(metric=metric, value=value, block=block or None)

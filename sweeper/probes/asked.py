@@ -29,7 +29,7 @@ Runs = Mapping[str, Finished]
 """Key of a finished cell -> its run."""
 
 
-def needs(ask: Ask, runs: Runs, site: Site) -> list[Need]:
+def needed(ask: Ask, runs: Runs, site: Site) -> list[Need]:
     """Everything that has to be made for a probe of a cell, or of a pair; nothing where states or tables are enough."""
     probe = ask.probe
     match probe:
@@ -88,7 +88,7 @@ def of_knn(ask: Ask, probe: Knn, part: str, runs: Runs) -> list[Features]:
 def of_fid(ask: Ask, probe: Fid, runs: Runs) -> tuple[Features, Features]:
     """The starting state's features of the cell's training images, and of the other set's."""
     mine = of_start(ask, runs, probe.stimuli)
-    images = Images(dataset=probe.to, size=ask.cell.images.size, pixels=ask.cell.images.pixels)
+    images = Images(dataset=probe.to, fold=probe.to_fold, size=ask.cell.images.size, pixels=ask.cell.images.pixels)
     shown = Shown(images=images, part="train", stimuli=probe.stimuli)
     return mine, Features(subject=mine.subject, shown=shown, take=mine.take)
 
