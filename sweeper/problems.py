@@ -96,8 +96,9 @@ def asked(probes: Sequence[Probe], cell: Cell) -> Iterator[str]:
     """What the rooms know to be wrong with probes of a cell that is otherwise sound."""
     model, dataset = cell.network.model, cell.images.dataset
     for probe in probes:
-        if getattr(probe, "features", "") in ("cls", "concat") and models.family_of(model) not in _CLASS_TOKENS:
-            yield f"probe {probe.name}: features='{probe.features}' of '{model}', which has no class token"
+        wanted = getattr(probe, "features", None)
+        if wanted in ("cls", "concat") and models.family_of(model) not in _CLASS_TOKENS:
+            yield f"probe {probe.name}: features='{wanted}' of '{model}', which has no class token"
         if isinstance(probe, Fid) and probe.to not in data.DATASETS:
             yield f"probe fid: the data set '{probe.to}' is unknown; {nearest(probe.to, data.DATASETS)}"
         classes, task = data.DATASETS[dataset].classes, data.DATASETS[dataset].task

@@ -49,14 +49,13 @@ def run_probes(
         return
     wanted = [needed(ask, done, site) for ask in missing]
     left = Counter(folder(need, site) for each in wanted for need in each)
-    starting = _shared_starts(wanted, site)
     with shown({f"{sweep.name}: probes": len(missing)}) as (progress,):
         for wave in _waves(wanted, site):
             for index in _as_made([wanted[each] for each in wave], wave, site, slots, devices):
                 progress.started()
                 found = rows(missing[index], done, site)
                 store.patiently(partial(_log, site, missing[index], done, found, work, check_lease), site)
-                _tidy(wanted[index], left, starting, site)
+                _tidy(wanted[index], left, site)
                 progress.ended()
 
 
@@ -114,19 +113,10 @@ def _made_by(todo: Iterable[Task], site: Site) -> set[Path]:
     return {dict(pieces(need, site))[task.start] for task in todo for need in task.needs}
 
 
-def _shared_starts(wanted: Sequence[Sequence[Need]], site: Site) -> set[Path]:
-    """The folders of starting states that several cells have, which a study that grows will ask for again."""
-    cells: dict[Path, set[str]] = {}
-    for need in (need for each in wanted for need in each):
-        if isinstance(need, Features) and need.subject.state == "start":
-            cells.setdefault(folder(need, site), set()).add(need.subject.cell.key)
-    return {place for place, keys in cells.items() if len(keys) > 1}
-
-
-def _tidy(wanted: Iterable[Need], left: Counter[Path], kept: set[Path], site: Site) -> None:
+def _tidy(wanted: Iterable[Need], left: Counter[Path], site: Site) -> None:
     """Deletes what no probe needs any more."""
     for need in wanted:
         place = folder(need, site)
         left[place] -= 1
-        if not left[place] and place not in kept:
+        if not left[place]:
             forget(need, site)

@@ -81,8 +81,8 @@ def _values(ask: Ask, runs: Runs, site: Site) -> Iterator[Value]:
         case Reinit():
             yield from _rescored(ask, runs, site)
         case Agreement():
-            tables = [_predictions(ask, runs, probe.part, site, other=other) for other in (False, True)]
-            found = agreement(*tables, loaded(ask.cell.images, site).task, by_class=True)
+            one, other = (_predictions(ask, runs, probe.part, site, other=each) for each in (False, True))
+            found = agreement(one, other, loaded(ask.cell.images, site).task, by_class=True)
             yield from (Value(metric=metric, value=value) for metric, value in found.items())
         case Fid():
             told = frechet(*(_moments(side, site) for side in of_fid(ask, probe, runs)))

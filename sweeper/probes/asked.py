@@ -1,7 +1,7 @@
 """What each probe needs of which states, before it can be computed from what was made of them."""
 
 from collections.abc import Mapping
-from typing import assert_never
+from typing import Literal, assert_never
 
 from sweeper.cell import Images, seed_of
 from sweeper.ledger import Finished
@@ -107,8 +107,9 @@ def _two_subjects(ask: Ask, probe: Similarity, runs: Runs) -> tuple[Subject, Sub
     return subject(ask, runs, probe.state), subject(ask, runs, state, other=True)
 
 
-def _kind(ask: Ask, probe: Similarity, site: Site) -> "Draws | str":
+def _kind(ask: Ask, probe: Similarity, site: Site) -> Draws | Literal["pooled", "cls", "patches"]:
     if not isinstance(probe, Cca):
+        assert probe.features != "all"  # these go batch by batch
         return probe.features
     if probe.kind != "drawn":
         return "pooled"

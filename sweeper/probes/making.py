@@ -27,6 +27,7 @@ from sweeper.probes.needs import (
     loaded,
     pieces,
     positions,
+    shown_key,
     state_key,
 )
 from sweeper.probes.reinit import rescored
@@ -52,7 +53,7 @@ def tasks(needs: Sequence[Need], site: Site) -> list[Task]:
     grouped: dict[Any, dict[str, Need]] = defaultdict(dict)
     for need in needs:
         shared = isinstance(need, Features)
-        group = (state_key(need.subject, site), need.shown) if shared else need
+        group = (state_key(need.subject, site), shown_key(need.shown, site)) if shared else need
         grouped[group].setdefault(need.take.name if shared else "", need)
     found: dict[tuple[Any, int], list[Need]] = defaultdict(list)
     for group, members in grouped.items():

@@ -1,7 +1,7 @@
 """What probes need of stored states before they can be computed, and where the pieces of it lie in the site's cache.
 
 A piece is one file, made whole or not at all: what was made before a driver was killed is there for the next one.
-Which pieces a starting state has is told by its content, so that cells with the same start share them.
+Those of a start that came from a source are told by its content, so that all cells with the same start share them.
 """
 
 import hashlib
@@ -34,6 +34,15 @@ class Subject:
     cell: Cell
     run_id: str
     state: Literal["best", "start"]
+
+    @property
+    def private(self) -> bool:
+        """Whether no other cell has this state to share: what is made of it may be deleted when its own is done.
+
+        The same random start is another cell's only where nothing but the recipe differs; a source's is that of many,
+        and of other studies, which may be reading what was made of it.
+        """
+        return self.state == "best" or self.cell.weights.source == "random"
 
     def path(self, site: Site) -> Path:
         return store.artifact(site, self.run_id, f"{self.state}.safetensors")
@@ -97,12 +106,12 @@ def folder(need: Need, site: Site) -> Path:
     """Where the pieces of a need lie."""
     match need:
         case Features():
-            parts = [state_key(need.subject, site), _shown_key(need.shown, site), need.take.name]
+            parts = [state_key(need.subject, site), shown_key(need.shown, site), need.take.name]
         case Sums():
             states = [state_key(need.first, site), state_key(need.second, site)]
-            parts = [*states, _shown_key(need.shown, site), need.features, need.grain, need.batch]
+            parts = [*states, shown_key(need.shown, site), need.features, need.grain, need.batch]
         case Rescored():
-            images = _shown_key(Shown(images=need.subject.cell.images, part=need.part), site)
+            images = shown_key(Shown(images=need.subject.cell.images, part=need.part), site)
             parts = [state_key(need.subject, site), images, need.part, need.kind]
     return site.cache / "probes" / digest([_VERSION, type(need).__name__, *parts])
 
@@ -136,8 +145,10 @@ def pieces(need: Need, site: Site) -> Iterator[tuple[int, Path]]:
 
 
 def forget(need: Need, site: Site) -> None:
-    """Deletes the pieces of a need."""
-    shutil.rmtree(folder(need, site), ignore_errors=True)
+    """Deletes the pieces of a need, unless another study may share them."""
+    subjects = (need.first, need.second) if isinstance(need, Sums) else (need.subject,)
+    if any(subject.private for subject in subjects):
+        shutil.rmtree(folder(need, site), ignore_errors=True)
 
 
 @lru_cache(maxsize=64)
@@ -155,15 +166,16 @@ def loaded(images: Images, site: Site) -> Loaded:
 
 
 @lru_cache(maxsize=1024)
-def _shown_key(shown: Shown, site: Site) -> str:
+def shown_key(shown: Shown, site: Site) -> str:
+    """16 hex digits of what is shown: equal where cells show the very same pixels."""
     content = content_of(loaded(shown.images, site), shown.part, shown.images.augment, positions(shown, site))
     return digest([content, shown.images.size])
 
 
 @lru_cache(maxsize=4096)
 def state_key(subject: Subject, site: Site) -> str:
-    """16 hex digits of what a state makes of images before its head: of a start by its content, else by its run."""
-    if subject.state == "best":
+    """16 hex digits of what a state makes of images before its head: by its content where it is shared."""
+    if subject.private:
         return digest([subject.run_id, subject.state])
     network = {name: value for name, value in asdict(subject.cell.network).items() if "head" not in name}
     told = hashlib.sha256()

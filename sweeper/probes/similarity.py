@@ -1,7 +1,6 @@
 """A declared similarity of blocks' features: its values, what it reads by chance, and over which pairs of blocks."""
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -50,8 +49,8 @@ def values(probe: Declared, lefts: Sequence[Features], rights: Sequence[Features
     return {metric: float(np.mean([table[metric] for table in each])) for metric in each[0]}
 
 
-def of_sums(sums: BatchSums, estimator: Literal["minibatch", "batch_mean"]) -> Table:
-    """CKA of every pair of blocks from the sums over batches."""
+def of_sums(sums: BatchSums, estimator: str) -> Table:
+    """CKA of every pair of blocks from the sums over batches, by `minibatch` or else the mean over batches."""
     return minibatch_cka(sums) if estimator == "minibatch" else batch_mean_cka(sums)
 
 
@@ -72,5 +71,5 @@ def _measure(probe: Declared) -> Similarity:
             raise ValueError(f"{probe} goes batch by batch; see `of_sums`")
 
 
-def _each(xs: Sequence[Features], ys: Sequence[Features], measure) -> Table:  # noqa: ANN001
+def _each(xs: Sequence[Features], ys: Sequence[Features], measure: Callable[[Features, Features], float]) -> Table:
     return np.array([[measure(x, y) for y in ys] for x in xs])

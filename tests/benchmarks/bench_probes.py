@@ -3,7 +3,7 @@
 It prints and judges no time; it does insist that both ways come to the same values. Run it as a script, which needs no
 Ray, or with `pytest -m benchmark -n0 -s tests/benchmarks/bench_probes.py`:
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/bench_probes.py [--model resnet10t] [--size 64] [--images 1024] [--repeats 3]
+    OMP_NUM_THREADS=1 python tests/benchmarks/bench_probes.py [--model resnet10t] [--size 64] [--images 1024]
 
 "Loop" is the least that anyone would write: batches of 256 through the model, pooled outputs of its blocks kept in
 lists. "Tapped" is what an actor does with each batch; "both grains" keeps the outputs of blocks and of layers, pooled
