@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -366,6 +366,7 @@ def _plain_gabor(bank: Gabor) -> Gabor:
     )
 
 
+@lru_cache(maxsize=1024)
 def probe_key(probe: Probe) -> str:
     """16 hex digits that name a probe and its settings."""
     always = ALWAYS_TOLD.get(probe.name, ())

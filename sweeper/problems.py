@@ -99,7 +99,7 @@ def asked(probes: Sequence[Probe], cell: Cell) -> Iterator[str]:
         wanted = getattr(probe, "features", None)
         if wanted in ("cls", "concat") and models.family_of(model) not in _CLASS_TOKENS:
             yield f"probe {probe.name}: features='{wanted}' of '{model}', which has no class token"
-        if isinstance(probe, Fid) and probe.to not in data.DATASETS:
+        if isinstance(probe, Fid) and probe.to and probe.to not in data.DATASETS:
             yield f"probe fid: the data set '{probe.to}' is unknown; {nearest(probe.to, data.DATASETS)}"
         classes, task = data.DATASETS[dataset].classes, data.DATASETS[dataset].task
         if isinstance(probe, Transferability) and classes and data.task_of(classes, task) == "multilabel":

@@ -136,11 +136,7 @@ def _run_sweep(sweep: Sweep, site: Site, again: Collection[str], lost: set[str])
             recorder.flush()
             now = plan(sweep, site, again)
             _refuse_stale(now, again)
-            redone = {cell.key for cell in set(now.left) & set(now.stale)}
-            for ask in asks(sweep.cells, sweep.probes):  # pairs with a cell that is trained anew are compared anew
-                record = now.records.finished.get(ask.cell.key)
-                if record and ask.other and ask.other.key in redone and ask.key in record.probes:
-                    store.patiently(partial(store.forget_probe, site, record.run_id, ask.key), site)
+            _forget_pairs(now, site)
             for cell in set(now.left) & set(now.stale):
                 store.patiently(partial(store.forget, site, now.records.finished[cell.key].run_id), site)
             failures = _train(now, site, again, lost, recorder, lease.check, work, devices, slots) if now.left else []
@@ -155,6 +151,15 @@ def _run_sweep(sweep: Sweep, site: Site, again: Collection[str], lost: set[str])
 
             probes.run_probes(sweep, done, site, slots=slots, devices=devices, work=work, check_lease=lease.check)
     return failures
+
+
+def _forget_pairs(now: Plan, site: Site) -> None:
+    """Takes out the rows of pairs whose second cell is trained anew, so that they are compared anew."""
+    redone = {cell.key for cell in set(now.left) & set(now.stale)}
+    for ask in asks(now.sweep.cells, now.sweep.probes) if redone else ():
+        record = now.records.finished.get(ask.cell.key)
+        if record and ask.other and ask.other.key in redone and ask.key in record.probes:
+            store.patiently(partial(store.forget_probe, site, record.run_id, ask.key), site)
 
 
 def _train(

@@ -10,6 +10,7 @@ from sweeper.cell import AXES, probe_key
 from sweeper.grid import StudyError, Sweep, check, grid
 from sweeper.pairing import asks
 from sweeper.probe_types import Probe
+from sweeper.problems import asked
 
 CELLS = grid(dataset="digits_0_4", model="cbr_mini", source=["random", "imagenet"], fold=[1, 2], seed=[0, 1])
 OLD = {
@@ -74,10 +75,12 @@ def test_asks_have_keys_of_their_own_and_are_the_same_in_a_grown_study() -> None
         (Reinit(kind="zero"), "kind is 'zero'; it must be 'reinit' or 'rerand'"),  # type: ignore[arg-type]
         (Agreement(across="fold"), "are scored on different images"),
         (Fid(to=""), "it must be the name of a data set"),
+        (Fid(to="digitz"), "data set 'digitz' is unknown; did you mean digits"),
+        (Knn(features="cls"), r"features='cls' of 'cbr_mini', which has no class token"),
         (Transferability(scores=("logmi",)), "the score 'logmi' is unknown; did you mean logme"),
     ],
 )
 def test_an_impossible_probe_is_one_sentence(probe: Probe, text: str) -> None:
     with pytest.raises(StudyError, match=text) as refused:
-        check([Sweep(name="study", cells=CELLS, probes=[probe])], lambda cell: ())
+        check([Sweep(name="study", cells=CELLS, probes=[probe])], lambda cell: (), asked)
     assert str(refused.value).count("\n") == 0
