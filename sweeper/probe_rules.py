@@ -44,10 +44,11 @@ def _value_problems(probe: Probe) -> Iterator[str]:
     for name, hint in get_type_hints(type(probe)).items():
         if name in ("version", "name"):
             continue
-        value, choices = getattr(probe, name), get_args(hint)
+        value: Any = getattr(probe, name)
+        choices = get_args(hint)
         if name in _LEAST:
             left_out = value is None and type(None) in choices
-            if not (left_out or (is_int(value) and value >= _LEAST[name])):
+            if not left_out and (not is_int(value) or value < _LEAST[name]):
                 yield f"{name} is {value!r}; it must be a whole number from {_LEAST[name]}"
         elif choices and all(isinstance(choice, str) for choice in choices) and value not in choices:
             yield f"{name} is {value!r}; it must be {' or '.join(repr(choice) for choice in choices)}"
