@@ -48,10 +48,14 @@ def _value_problems(probe: Probe) -> Iterator[str]:
         choices = get_args(hint)
         if name in _LEAST:
             left_out = value is None and type(None) in choices
-            if not left_out and (not is_int(value) or value < _LEAST[name]):
+            if not left_out and not _at_least(value, _LEAST[name]):
                 yield f"{name} is {value!r}; it must be a whole number from {_LEAST[name]}"
         elif choices and all(isinstance(choice, str) for choice in choices) and value not in choices:
             yield f"{name} is {value!r}; it must be {' or '.join(repr(choice) for choice in choices)}"
+
+
+def _at_least(value: Any, least: int) -> bool:
+    return is_int(value) and value >= least
 
 
 def _across_problems(probe: Probe) -> Iterator[str]:
