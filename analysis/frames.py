@@ -9,7 +9,7 @@ again; predictions are read from the cells' own files, for a copy would double t
 
 import sys
 from collections.abc import Sequence
-from typing import get_args, get_type_hints
+from typing import ClassVar, get_args, get_origin, get_type_hints
 
 import pandas as pd
 
@@ -67,13 +67,19 @@ def predictions(study: Studies, site: Site | None = None) -> pd.DataFrame:
 def probes(study: Studies, site: Site | None = None) -> pd.DataFrame:
     """One row per finished cell, probe, block (from 1) and metric; no rows where nothing was probed.
 
-    Columns: `study`, `key`, the axes, `probe`, `probe_key`, the settings of the probes, `block`, `metric`, `value`.
+    Columns: `study`, `key`, the axes, `probe`, `probe_key`, the settings of the probes, `block` (missing where a number
+    is the whole model's), `metric`, `value`. Where probes compare, also `other`, the key of a pair's second cell
+    (missing where a cell is compared with itself), and `other_block`, the block that `block` is compared with.
     """
     site = site or Site.from_environment()
     found = _finished(study, site)
     rows = _joined(_axes(found), [_probes_of(each, site) for each in found])
     settings = {name: kind for name, kind in _probe_types().items() if name in rows}
-    last = ["probe", "probe_key", *settings, "block", "metric", "value"] if "probe" in rows else []
+    settings |= {name: kind for name, kind in {"other": "str", "other_block": "Int64"}.items() if name in rows}
+    if "probe" not in rows:
+        return rows
+    settings["block"] = "Int64" if rows["block"].isna().any() else "int64"
+    last = ["probe", "probe_key", *(name for name in settings if name != "block"), "block", "metric", "value"]
     return rows[[*(name for name in rows if name not in last), *last]].astype(settings)
 
 
@@ -146,6 +152,7 @@ def _joined(cells: pd.DataFrame, pieces: Sequence[pd.DataFrame]) -> pd.DataFrame
 def _probe_types() -> dict[str, str]:
     """Setting of a probe -> type of its column."""
     hints = {name: kind for probe in get_args(Probe) for name, kind in get_type_hints(probe).items()}
+    hints = {name: kind for name, kind in hints.items() if get_origin(kind) is not ClassVar}
     return {name: column_type(kind | None) for name, kind in hints.items()}
 
 

@@ -12,9 +12,14 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import Any, Literal
+
+from sweeper.probe_types import ALWAYS_TOLD, Probe
+from sweeper.probe_types import L2 as L2  # at home here once, and still imported from here
+from sweeper.probe_types import Cka as Cka
+from sweeper.probe_types import Knn as Knn
 
 SHARED_AXES = ("seed", "fold")
 
@@ -361,57 +366,13 @@ def _plain_gabor(bank: Gabor) -> Gabor:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cka:
-    """Debiased linear CKA of each block's output between the trained model and what it started from.
-
-    Kornblith et al. 2019 with the unbiased HSIC of Song et al. 2012; at most 1, and near 0 or below for unrelated.
-    """
-
-    against: Literal["start"] = "start"
-    part: Literal["train", "val"] = "val"
-    """Whose images are shown."""
-
-    @property
-    def name(self) -> str:
-        return "cka"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Knn:
-    """Score of a cosine-weighted k-NN classifier on each block's output; the training part is the bank.
-
-    Wu et al. 2018 (neighbour weight exp(similarity / temperature)), as Matsoukas et al. 2022 use it.
-    """
-
-    k: int = 200
-    """Neighbours; a bank with fewer images uses all of them."""
-    temperature: float = 0.1
-    part: Literal["val"] = "val"
-    """Whose images are classified."""
-
-    @property
-    def name(self) -> str:
-        return "knn"
-
-
-@dataclass(frozen=True, kw_only=True)
-class L2:
-    """Per block, the mean over its weight tensors, norm layers left out, of ||trained - start||_F / elements."""
-
-    against: Literal["start"] = "start"
-
-    @property
-    def name(self) -> str:
-        return "l2"
-
-
-Probe = Cka | Knn | L2
-
-
+@lru_cache(maxsize=1024)
 def probe_key(probe: Probe) -> str:
     """16 hex digits that name a probe and its settings."""
-    return digest({"probe": probe.name} | dataclasses.asdict(probe))
+    always = ALWAYS_TOLD.get(probe.name, ())
+    values = {each.name: (getattr(probe, each.name), each.default) for each in dataclasses.fields(probe)}
+    told = {name: value for name, (value, neutral) in values.items() if name in always or value != neutral}
+    return digest({"probe": probe.name} | told | ({"version": probe.version} if probe.version > 1 else {}))
 
 
 def digest(value: Any) -> str:

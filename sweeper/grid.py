@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sweeper.cell import AXES, NEUTRAL, TUPLES, Cell, Gabor, LrSearch, Probe, make_cell
+from sweeper.probe_rules import probe_problems
 from sweeper.rules import is_int, is_number, nearest, value_problems
 
 
@@ -110,11 +111,16 @@ def from_feature_reuse_json(path: str | Path, *, augment: str | None = None) -> 
     return feature_reuse_json.from_feature_reuse_json(path, augment=augment)
 
 
-def check(sweeps: Iterable[Sweep], problems: Callable[[Cell], Iterable[str]]) -> None:
+def check(
+    sweeps: Iterable[Sweep],
+    problems: Callable[[Cell], Iterable[str]],
+    asked: Callable[[Sequence[Probe], Cell], Iterable[str]] = lambda probes, cell: (),
+) -> None:
     """Judges every value of the sweeps.
 
     Args:
         problems: says what the rooms know to be wrong with a cell whose values are otherwise sound.
+        asked: ... and with probes of it.
 
     Raises:
         StudyError: one message with every distinct mistake and the number of cells that have it.
@@ -125,7 +131,7 @@ def check(sweeps: Iterable[Sweep], problems: Callable[[Cell], Iterable[str]]) ->
         mistakes.update(f"sweep '{sweep.name}': {problem}" for problem in _sweep_problems(sweep, earlier))
         earlier[sweep.name] = sweep
         for cell in sweep.cells:
-            mistakes.update(list(value_problems(cell)) or problems(cell))
+            mistakes.update(list(value_problems(cell)) or list(problems(cell)) or asked(sweep.probes, cell))
     if mistakes:
         lines = [f"{text} ({number} cells)" if number > 1 else text for text, number in mistakes.items()]
         raise StudyError("\n".join(lines))
@@ -177,3 +183,4 @@ def _sweep_problems(sweep: Sweep, earlier: Mapping[str, Sweep]) -> Iterator[str]
         yield f"gpus_per_cell is {gpus!r}; it must be a number from 0, 'auto' or None"
     if gpus == "auto" and sweep.workers_per_cell != 1:
         yield "gpus_per_cell='auto' is measured for cells of one worker; give a number with workers_per_cell"
+    yield from probe_problems(sweep.probes, sweep.cells)

@@ -14,12 +14,13 @@ from typing import Any
 from rich.table import Table
 
 from sweeper import data, ledger
-from sweeper.cell import Cell, LrSearch, probe_key
+from sweeper.cell import Cell, LrSearch
 from sweeper.costs import Costs
 from sweeper.grid import Sweep
 from sweeper.ledger import Failed, Records
 from sweeper.live import as_time
 from sweeper.outcome import ATTEMPTS
+from sweeper.pairing import asks
 from sweeper.site import Site
 
 AGAIN = ("failed", "stale")
@@ -59,7 +60,6 @@ def plan(sweep: Sweep, site: Site, again: Collection[str] = ()) -> Plan:
         again: `failed` and `stale` cells are run again when they are named here.
     """
     records = ledger.read(site, sweep.name)
-    declared = {cell.key for cell in sweep.cells}
     stale = tuple(_stale(sweep.cells, records, site))
     redone = {cell.key for cell in stale} if "stale" in again else set()
     given_up = {key for key, failure in records.failed.items() if not _retried(failure) and "failed" not in again}
@@ -68,8 +68,6 @@ def plan(sweep: Sweep, site: Site, again: Collection[str] = ()) -> Plan:
     costs = known_costs(records)
     found = {cell.setting() for cell in sweep.cells if cell.key in records.finished and _searched(cell)}
     new = {cell.setting(): cell for cell in left if _searched(cell) and cell.setting() not in found}
-    wanted = {probe_key(probe) for probe in sweep.probes}
-    lacking = sum(len(wanted - records.finished[key].probes) for key in declared & records.finished.keys() - redone)
     times = [costs.expected(cell) for cell in left] + [_search_time(cell, costs) for cell in new.values()]
     return Plan(
         sweep=sweep,
@@ -79,10 +77,19 @@ def plan(sweep: Sweep, site: Site, again: Collection[str] = ()) -> Plan:
         stale=stale,
         searches=len(new),
         trials=sum(_search(cell).trainings for cell in new.values()),
-        probes=lacking + len(wanted) * len(left),
+        probes=_lacking(sweep, records, left),
         seconds=None if None in times else sum(time for time in times if time is not None),
         changes=tuple(_changes(sweep, records, stale, site)),
     )
+
+
+def _lacking(sweep: Sweep, records: Records, left: Collection[Cell]) -> int:
+    """How many probe runs there will be; none of cells that are given up."""
+    new = {cell.key for cell in left}
+    there = new | records.finished.keys()
+    possible = [ask for ask in asks(sweep.cells, sweep.probes) if all(cell.key in there for cell in ask.cells)]
+    done = {key: record.probes for key, record in records.finished.items() if key not in new}
+    return sum(any(cell.key in new for cell in ask.cells) or ask.key not in done[ask.cell.key] for ask in possible)
 
 
 def unknown(sweep: Sweep, waits: str) -> Plan:

@@ -11,9 +11,12 @@ from sweeper.cell import NEUTRAL, Cell, Images, Network, Recipe, Weights
 from sweeper.data.protocols import protocol_problem
 from sweeper.grid import StudyError, Sweep, source_key
 from sweeper.metric import METRICS
+from sweeper.probe_types import Fid, Probe, Transferability
 from sweeper.rules import nearest
 from sweeper.site import Site
 
+_CLASS_TOKENS = ("vit", "generic")
+"""Families of models that may have one."""
 MONITORS = ("metric", "loss", "double_softmax_loss")
 """What a recipe may watch beside the metrics."""
 
@@ -87,6 +90,20 @@ def _judging_problems(dataset: str, recipe: Recipe) -> tuple[str, ...]:
     if classes and isinstance(given, tuple) and len(given) != len(classes):
         found.append(f"class_weights={given} are {len(given)} numbers for the {len(classes)} classes of '{dataset}'")
     return tuple(found)
+
+
+def probe_problems_of(probes: Sequence[Probe], cell: Cell) -> Iterator[str]:
+    """What the rooms know to be wrong with probes of a cell that is otherwise sound."""
+    model, dataset = cell.network.model, cell.images.dataset
+    for probe in probes:
+        wanted = getattr(probe, "features", None)
+        if wanted in ("cls", "concat") and models.family_of(model) not in _CLASS_TOKENS:
+            yield f"probe {probe.name}: features='{wanted}' of '{model}', which has no class token"
+        if isinstance(probe, Fid) and probe.to and probe.to not in data.DATASETS:
+            yield f"probe fid: the data set '{probe.to}' is unknown; {nearest(probe.to, data.DATASETS)}"
+        classes, task = data.DATASETS[dataset].classes, data.DATASETS[dataset].task
+        if isinstance(probe, Transferability) and classes and data.task_of(classes, task) == "multilabel":
+            yield f"probe transferability: images of '{dataset}' have several labels, and its scores need one each"
 
 
 def _kept(network: Network) -> int:

@@ -21,8 +21,9 @@ from sweeper import asked, ledger, stages, store
 from sweeper.cell import Cell
 from sweeper.grid import StudyError, Sweep, check, load
 from sweeper.live import shown
+from sweeper.pairing import asks
 from sweeper.plan import AGAIN, Plan, as_table, attempts, known_costs, plan
-from sweeper.problems import check_sources, problems
+from sweeper.problems import check_sources, probe_problems_of, problems
 from sweeper.site import Site
 from sweeper.work import MANIFEST, take_over
 
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     site = Site.from_environment()
     try:
         sweeps = load(options.file, small=options.small)
-        check(sweeps, problems)
+        check(sweeps, problems, probe_problems_of)
         check_sources(sweeps, site)
         plans = stages.plans(sweeps, site, options.again)
         _say(plans)
@@ -140,6 +141,7 @@ def _run_sweep(sweep: Sweep, site: Site, again: Collection[str], lost: set[str])
             recorder.flush()
             now = plan(sweep, site, again)
             _refuse_stale(now, again)
+            _forget_pairs(now, site)
             for cell in set(now.left) & set(now.stale):
                 store.patiently(partial(store.forget, site, now.records.finished[cell.key].run_id), site)
             failures = _train(now, site, again, lost, recorder, lease.check, work, devices, slots) if now.left else []
@@ -157,6 +159,15 @@ def _run_sweep(sweep: Sweep, site: Site, again: Collection[str], lost: set[str])
 
             probes.run_probes(sweep, done, site, slots=slots, devices=devices, work=work, check_lease=lease.check)
     return failures
+
+
+def _forget_pairs(now: Plan, site: Site) -> None:
+    """Takes out the rows of pairs whose second cell is trained anew, so that they are compared anew."""
+    redone = {cell.key for cell in set(now.left) & set(now.stale)}
+    for ask in asks(now.sweep.cells, now.sweep.probes) if redone else ():
+        record = now.records.finished.get(ask.cell.key)
+        if record and ask.other and ask.other.key in redone and ask.key in record.probes:
+            store.patiently(partial(store.forget_probe, site, record.run_id, ask.key), site)
 
 
 def _train(

@@ -271,18 +271,22 @@ def outcome_tags(outcome: Outcome) -> dict[str, str]:
     return known | dict(outcome.tags)
 
 
-def log_probe(site: Site, run_id: str, probe: Probe, rows: "pd.DataFrame", work: Path) -> None:
+def log_probe(
+    site: Site, run_id: str, probe: Probe, rows: "pd.DataFrame", work: Path, *, key: str | None = None
+) -> None:
     """Stores a probe's rows of one cell; the tag that counts them as done is set last.
 
     Args:
         work: the study's folder of work in flight.
+        key: of what was asked, where that is more than the probe, as of a pair of cells.
     """
-    path = work / f"{probe.name}-{probe_key(probe)}.parquet"
+    key = key or probe_key(probe)
+    path = work / f"{probe.name}-{key}.parquet"
     rows.to_parquet(path)
     client = _client(site.tracking)
     client.log_artifact(run_id, str(path), PROBES)
-    client.set_tag(run_id, f"{PROBE_SUM}.{probe_key(probe)}", sha256(path))
-    client.set_tag(run_id, f"{PROBE}.{probe_key(probe)}", probe.name)
+    client.set_tag(run_id, f"{PROBE_SUM}.{key}", sha256(path))
+    client.set_tag(run_id, f"{PROBE}.{key}", probe.name)
     path.unlink()
 
 

@@ -27,12 +27,14 @@ __all__ = [
     "block_keys",
     "blocks",
     "build",
+    "class_token",
     "count",
     "family_of",
     "first_weight",
     "pool",
     "problem",
     "share_norms",
+    "spread",
     "weight_keys",
 ]
 
@@ -93,6 +95,20 @@ def pool(model: "Classifier", output: "Tensor") -> "Tensor":
     from sweeper.models import trunk
 
     return trunk.pooled(output, model.trunk)
+
+
+def class_token(model: "Classifier", output: "Tensor") -> "Tensor":
+    """The class token of a block's output, (images, features); an error where the model has none."""
+    from sweeper.models import trunk
+
+    return trunk.class_token(output, model.trunk)
+
+
+def spread(model: "Classifier", output: "Tensor") -> "Tensor":
+    """A block's output at every place of the image, (images, places, features), class tokens left out."""
+    from sweeper.models import trunk
+
+    return trunk.spread(output, model.trunk)
 
 
 def share_norms(model: "Classifier") -> "Classifier":

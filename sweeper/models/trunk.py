@@ -38,8 +38,7 @@ def pooled(output: Tensor, trunk: Trunk) -> Tensor:
     The mean over the image plane (Swin's halves too, as in Matsoukas et al. 2022); of tokens what the trunk's `pool`
     says. A block that gives a vector already keeps it.
     """
-    layout = trunk.layout if trunk.layout != "vector" or output.ndim == 2 else trunk.inner
-    match layout, trunk.pool:
+    match _layout(output, trunk), trunk.pool:
         case "map", _:
             return output.mean(dim=(2, 3))
         case "grid", _:
@@ -52,3 +51,34 @@ def pooled(output: Tensor, trunk: Trunk) -> Tensor:
             return output[:, trunk.class_tokens :].mean(dim=1)
         case _:
             return output
+
+
+def class_token(output: Tensor, trunk: Trunk) -> Tensor:
+    """The class token of a block's output, (images, features).
+
+    Raises:
+        ValueError: when the output has none.
+    """
+    if _layout(output, trunk) != "tokens" or not trunk.class_tokens:
+        raise ValueError("the output of a block has no class token; take features='pooled' or 'patches'")
+    return output[:, 0]
+
+
+def spread(output: Tensor, trunk: Trunk) -> Tensor:
+    """A block's output at every place of the image, (images, places, features), class tokens left out.
+
+    An output that is one vector an image has one place.
+    """
+    match _layout(output, trunk):
+        case "map":
+            return output.flatten(2).transpose(1, 2)
+        case "grid":
+            return output.flatten(1, 2)
+        case "tokens":
+            return output[:, trunk.class_tokens :]
+        case _:
+            return output[:, None]
+
+
+def _layout(output: Tensor, trunk: Trunk) -> Layout:
+    return trunk.layout if trunk.layout != "vector" or output.ndim == 2 else trunk.inner

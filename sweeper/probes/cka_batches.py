@@ -28,13 +28,16 @@ class BatchSums:
     """(layers of xs, layers of ys), debiased CKA; NaN where a layer told the images of any batch not apart."""
 
 
-def batch_sums(xs: Sequence[Features], ys: Sequence[Features]) -> BatchSums:
+def batch_sums(xs: Sequence[Features], ys: Sequence[Features], *, grams: bool = False) -> BatchSums:
     """The sums of one batch: `xs` and `ys` are layers' features of its images, (images, features) each.
+
+    Args:
+        grams: the layers are Gram matrices, (images, images), not features.
 
     Raises:
         ValueError: as `cka`; a batch of fewer than 4 images (as a last one may be) has no unbiased HSIC. Leave it out.
     """
-    hsic = hsic_pairs(xs, ys)
+    hsic = hsic_pairs(xs, ys, grams=grams)
     return BatchSums(batches=1, cross=hsic.cross, own_x=hsic.own_x, own_y=hsic.own_y, cka=hsic.cka())
 
 

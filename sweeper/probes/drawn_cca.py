@@ -46,12 +46,17 @@ def drawn_cca(
             raise ValueError(f"a draw takes {wanted} {name} of maps of shape {tuple(left.shape)}, which have {there}")
     if draws < 1:
         raise ValueError(f"draws={draws} of channels; CCA needs at least 1")
-    return np.array([_draw(left, right, (seed, draw), images, channels) for draw in range(draws)])
+    values = []
+    for draw in range(draws):
+        shown, drawn = draw_of(left.shape[0], left.shape[1], seed=seed, draw=draw, images=images, channels=channels)
+        rows = [[positions(maps[shown][:, drawn])] for maps in (left, right)]
+        values.append(float(cca_pairs(*rows)[0, 0]))
+    return np.array(values)
 
 
-def _draw(left: torch.Tensor, right: torch.Tensor, seed: tuple[int, int], images: int, channels: int) -> float:
-    generator = np.random.default_rng(seed)
-    shown = generator.choice(left.shape[0], images, replace=False)
-    drawn = generator.choice(left.shape[1], channels, replace=False)
-    rows = [[positions(maps[shown][:, drawn])] for maps in (left, right)]
-    return float(cca_pairs(*rows)[0, 0])
+def draw_of(
+    there: int, width: int, *, seed: int, draw: int, images: int, channels: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The images and the channels of one draw: `images` of those `there` and `channels` of the map's `width`."""
+    generator = np.random.default_rng((seed, draw))
+    return generator.choice(there, images, replace=False), generator.choice(width, channels, replace=False)

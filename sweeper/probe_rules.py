@@ -1,0 +1,115 @@
+"""What each value of a probe must be, and which probes are impossible for a study's cells, before anything is trained.
+
+What only the models know (who has a class token) is asked in `problems`.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, get_args, get_type_hints
+
+from sweeper.cell import AXES, Cell
+from sweeper.pairing import asks
+from sweeper.probe_types import Agreement, Cca, Cka, Fid, Knn, Probe, Procrustes, Transferability, axes_across
+from sweeper.rules import is_int, is_number, nearest
+
+SCORES = ("logme", "h_score", "h_score_shrunk", "nleep", "transrate", "knn", "linear_probe")
+"""Of `Transferability`."""
+_LEAST = {
+    "k": 1,
+    "batch": 4,
+    "stimuli": 4,
+    "null": 0,
+    "points": 1,
+    "channels": 1,
+    "draws": 1,
+    "directions": 1,
+    "to_fold": 0,
+}
+_SEEN_ALIKE = ("size",)
+"""Axes that the two cells of a pair must have in common, for both see the same pixels."""
+_SCORED_ALIKE = ("dataset", "fold", "protocol")
+"""... and those that decide which images are scored."""
+
+
+def probe_problems(probes: Sequence[Probe], cells: Sequence[Cell]) -> Iterator[str]:
+    """What is wrong with a sweep's probes, each in one sentence."""
+    for probe in probes:
+        found = [*_value_problems(probe), *_across_problems(probe)] or list(_joint_problems(probe))
+        yield from (f"probe {probe.name}: {text}" for text in found)
+        if not found and axes_across(probe) and cells and not asks(cells, [probe]):
+            axes = ", ".join(axes_across(probe))
+            yield f"probe {probe.name}: no two cells differ in {axes} alone; leave the probe out, or add an axis"
+
+
+def _value_problems(probe: Probe) -> Iterator[str]:
+    for name, hint in get_type_hints(type(probe)).items():
+        if name in ("version", "name"):
+            continue
+        value: Any = getattr(probe, name)
+        choices = get_args(hint)
+        if name in _LEAST:
+            left_out = value is None and type(None) in choices
+            if not left_out and not _at_least(value, _LEAST[name]):
+                yield f"{name} is {value!r}; it must be a whole number from {_LEAST[name]}"
+        elif choices and all(isinstance(choice, str) for choice in choices) and value not in choices:
+            yield f"{name} is {value!r}; it must be {' or '.join(repr(choice) for choice in choices)}"
+
+
+def _at_least(value: Any, least: int) -> bool:
+    return is_int(value) and value >= least
+
+
+def _across_problems(probe: Probe) -> Iterator[str]:
+    axes = axes_across(probe)
+    for axis in axes:
+        if axis not in AXES:
+            yield f"the axis '{axis}' to be compared across is unknown; {nearest(axis, AXES)}"
+        elif axis in _SEEN_ALIKE:
+            yield f"across='{axis}' is impossible: both cells of a pair see the same pixels"
+        elif axis in _SCORED_ALIKE and isinstance(probe, Agreement):
+            yield f"across='{axis}' is impossible: cells that differ in it are scored on different images"
+    if not axes and isinstance(probe, Agreement):
+        yield "across names no axis; give one, as across='source'"
+    if not axes and getattr(probe, "other_state", "same") != "same":
+        yield "other_state is of a pair's second cell; give across, or say against"
+
+
+def _joint_problems(probe: Probe) -> Iterator[str]:
+    match probe:
+        case Cka():
+            yield from _cka_problems(probe)
+        case Cca():
+            yield from _cca_problems(probe)
+        case Knn(temperature=value) if not (is_number(value) and value > 0):
+            yield f"temperature is {value!r}; it must be a number above 0"
+        case Fid(to=value) if not (isinstance(value, str) and value):
+            yield f"to is {value!r}; it must be the name of a data set"
+        case Transferability(scores=scores):
+            if not isinstance(scores, tuple) or not scores:
+                yield f"scores is {scores!r}; it must be a tuple of names"
+            else:
+                yield from (f"the score '{each}' is unknown; {nearest(each, SCORES)}" for each in _strange(scores))
+    if isinstance(probe, Cka | Cca | Procrustes) and _is_itself(probe):
+        yield f"it compares a cell's {probe.state} state with itself, block by block; give against, across or layers"
+
+
+def _cka_problems(probe: Cka) -> Iterator[str]:
+    batchwise = probe.estimator in ("minibatch", "batch_mean")
+    if probe.features == "all" and not batchwise:
+        yield "features='all' are too many to be kept for all images; give estimator='minibatch' or 'batch_mean'"
+    if batchwise and probe.null:
+        yield f"null={probe.null} needs all images at once, and estimator='{probe.estimator}' goes batch by batch"
+
+
+def _cca_problems(probe: Cca) -> Iterator[str]:
+    if not (is_number(probe.variance) and 0 < probe.variance <= 1):
+        yield f"variance is {probe.variance!r}; it must be a share above 0 and at most 1"
+    if probe.directions is not None and probe.kind != "svcca":
+        yield f"directions={probe.directions} is SVCCA's; give kind='svcca', or leave it out"
+
+
+def _is_itself(probe: Any) -> bool:
+    return not probe.across and probe.state == probe.against and getattr(probe, "layers", "same") == "same"
+
+
+def _strange(scores: tuple[str, ...]) -> list[str]:
+    return [each for each in scores if each not in SCORES]

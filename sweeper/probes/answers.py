@@ -1,0 +1,214 @@
+"""A probe's rows, computed from what was made of the states: pure functions over arrays, states and tables.
+
+Features are read a block at a time: memory is 24 bytes x images x features of the widest block, whatever the number of
+blocks, but with `layers='all'`, where all blocks are held.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, assert_never
+
+import numpy as np
+import pandas as pd
+from safetensors import safe_open
+from safetensors.numpy import load_file
+
+from sweeper import models, store
+from sweeper.cell import probe_key, seed_of
+from sweeper.finetune.loop import prediction_table
+from sweeper.finetune.metrics import score
+from sweeper.pairing import Ask
+from sweeper.probe_types import L2, Agreement, Cca, Cka, Fid, Knn, Procrustes, Reinit, Transferability
+from sweeper.probes import similarity
+from sweeper.probes.agreement import agreement
+from sweeper.probes.asked import Runs, needed, of_fid, of_knn, of_start, subject, sums_of, two_sides
+from sweeper.probes.distance import cosine_by_block, l2_by_block, l2_total, relative_l2_by_block
+from sweeper.probes.fid import Moments, frechet, moments
+from sweeper.probes.knn import knn_scores
+from sweeper.probes.making import read_sums
+from sweeper.probes.needs import Features, loaded, pieces, positions
+from sweeper.probes.transferability import SCORES, Target
+from sweeper.site import Site
+
+
+@dataclass(frozen=True, kw_only=True)
+class Value:
+    """One number that a probe found."""
+
+    metric: str
+    value: float
+    block: int | None = None
+    """From 1; None for a number of the whole model."""
+    other_block: int | None = None
+
+
+def rows(ask: Ask, runs: Runs, site: Site) -> pd.DataFrame:
+    """A row per number: `key`, `probe`, `probe_key`, its settings, `block`, `other`, `other_block`, `metric`, `value`.
+
+    Raises:
+        ValueError: when the probe cannot be computed, naming it and its cell.
+    """
+    try:
+        values = list(_values(ask, runs, site))
+    except (ValueError, ArithmeticError) as error:
+        raise ValueError(f"{ask.title()}: {error}") from error
+    settings = {name: _plain(value) for name, value in asdict(ask.probe).items()}
+    known = {"key": ask.cell.key, "probe": ask.probe.name, "probe_key": probe_key(ask.probe), **settings}
+    known["other"] = ask.other.key if ask.other else None
+    frame = pd.DataFrame([known | asdict(each) for each in values])
+    types = {"other": "str", "other_block": "Int64", "block": "Int64" if frame["block"].isna().any() else "int64"}
+    last = ["block", "other", "other_block", "metric", "value"]
+    return frame.astype(types)[[*(name for name in frame if name not in last), *last]]
+
+
+def _plain(value: Any) -> Any:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else value
+
+
+def _values(ask: Ask, runs: Runs, site: Site) -> Iterator[Value]:
+    probe = ask.probe
+    match probe:
+        case Cka(estimator="minibatch" | "batch_mean"):
+            table = similarity.of_sums(read_sums(sums_of(ask, probe, runs), site), probe.estimator)
+            yield from _matrix(probe.name, table, probe.layers)
+        case Cka() | Cca() | Procrustes():
+            yield from _similarities(ask, probe, runs, site)
+        case Knn():
+            yield from _neighbours(ask, probe, runs, site)
+        case L2():
+            yield from _distances(ask, probe, runs, site)
+        case Reinit():
+            yield from _rescored(ask, runs, site)
+        case Agreement():
+            one, other = (_predictions(ask, runs, probe.part, site, other=each) for each in (False, True))
+            found = agreement(one, other, loaded(ask.cell.images, site).task, by_class=True)
+            yield from (Value(metric=metric, value=value) for metric, value in found.items())
+        case Fid():
+            told = frechet(*(_moments(side, site) for side in of_fid(ask, probe, runs)))
+            yield Value(metric="fid", value=told.distance)
+            yield Value(metric="fid_means", value=told.means)
+            yield Value(metric="fid_covariances", value=told.covariances)
+        case Transferability():
+            target = _target(ask, probe, runs, site)
+            yield from (Value(metric=name, value=SCORES[name](target)) for name in probe.scores)
+        case _:
+            assert_never(probe)
+
+
+def _similarities(ask: Ask, probe: Cka | Cca | Procrustes, runs: Runs, site: Site) -> Iterator[Value]:
+    sides = two_sides(ask, probe, runs, site)
+    seed = seed_of("null", probe_key(probe), loaded(ask.cell.images, site).fingerprint)
+    counts = [_blocks(side, site) for side in sides]
+    if getattr(probe, "layers", "same") == "all":
+        layers = [
+            [_of_block(side, block, site)[0] for block in range(count)]
+            for side, count in zip(sides, counts, strict=True)
+        ]
+        for metric, table in similarity.tables(probe, *layers, seed=seed).items():
+            yield from _matrix(metric, table, "all")
+        return
+    if counts[0] != counts[1]:
+        raise ValueError(
+            f"the two states have {counts[0]} and {counts[1]} blocks; give layers='all', where there is one"
+        )
+    for block in range(counts[0]):
+        left, right = (_of_block(side, block, site) for side in sides)
+        for metric, value in similarity.values(probe, left, right, seed=seed).items():
+            yield Value(metric=metric, value=value, block=block + 1, other_block=block + 1)
+
+
+def _matrix(metric: str, table: np.ndarray, layers: str) -> Iterator[Value]:
+    if layers == "same" and table.shape[0] != table.shape[1]:
+        raise ValueError(f"the two states have {table.shape[0]} and {table.shape[1]} blocks; give layers='all'")
+    for row, column in np.ndindex(*table.shape):
+        if layers == "all" or row == column:
+            yield Value(metric=metric, value=float(table[row, column]), block=row + 1, other_block=column + 1)
+
+
+def _neighbours(ask: Ask, probe: Knn, runs: Runs, site: Site) -> Iterator[Value]:
+    data = loaded(ask.cell.images, site)
+    banks, queries = of_knn(ask, probe, "train", runs), of_knn(ask, probe, probe.part, runs)
+    for block in range(_blocks(banks[0], site)):
+        bank, asked = (
+            np.concatenate([_of_block(side, block, site)[0] for side in sides], axis=1) for sides in (banks, queries)
+        )
+        votes = knn_scores(
+            bank, data.train.labels, asked, k=probe.k, temperature=probe.temperature, classes=len(data.classes)
+        )
+        table = prediction_table(getattr(data, probe.part), probe.part, np.asarray(votes))
+        for metric, value in score(table, data.task).items():
+            yield Value(metric=metric, value=value, block=block + 1)
+
+
+def _distances(ask: Ask, probe: L2, runs: Runs, site: Site) -> Iterator[Value]:
+    before, after = (load_file(subject(ask, runs, state).path(site)) for state in ("start", "best"))
+    network = ask.cell.network
+    model = models.build(network, classes=len(before["head.bias"]), size=ask.cell.images.size)
+    keys = models.weight_keys(model, network.grain)
+    match probe.kind:
+        case "total":
+            yield Value(metric="l2_total", value=l2_total(l2_by_block(before, after, keys)))
+            return
+        case "study":
+            found = l2_by_block(before, after, keys)
+        case "relative":
+            found = relative_l2_by_block(before, after, keys)
+        case "cosine":
+            found = cosine_by_block(before, after, keys)
+    metric = {"study": "l2", "relative": "l2_relative", "cosine": "cosine"}[probe.kind]
+    for block, value in enumerate(found.values(), start=1):
+        yield Value(metric=metric, value=value, block=block)
+
+
+def _rescored(ask: Ask, runs: Runs, site: Site) -> Iterator[Value]:
+    (need,) = needed(ask, runs, site)
+    for block, path in pieces(need, site):
+        for metric, value in json.loads(path.read_text()).items():
+            yield Value(metric=metric, value=value, block=block or None)
+
+
+def _predictions(ask: Ask, runs: Runs, part: str, site: Site, *, other: bool) -> pd.DataFrame:
+    path = store.artifact(site, subject(ask, runs, "best", other=other).run_id, "predictions.parquet")
+    table = pd.read_parquet(path)
+    return table[table["part"] == part].reset_index(drop=True)
+
+
+def _moments(side: Features, site: Site) -> Moments:
+    """Of the last block's features, a piece at a time."""
+    last = _blocks(side, site) - 1
+    whole: Moments | None = None
+    for _, path in pieces(side, site):
+        own = moments(load_file(path)[f"{last}.0"])
+        whole = own if whole is None else whole + own
+    assert whole is not None  # no part of a split is empty
+    return whole
+
+
+def _target(ask: Ask, probe: Transferability, runs: Runs, site: Site) -> Target:
+    side = of_start(ask, runs, probe.stimuli)
+    data, shown = loaded(ask.cell.images, site), positions(side.shown, site)
+    if data.task == "multilabel":
+        raise ValueError("scores of transferability need one label an image, and this data set has several")
+    return Target(
+        features=_of_block(side, _blocks(side, site) - 1, site)[0],
+        labels=data.train.labels[shown],
+        patients=np.asarray(data.train.patients)[shown],
+        seed=seed_of("transferability", data.fingerprint) % 2**31,
+    )
+
+
+def _blocks(side: Features, site: Site) -> int:
+    _, path = next(iter(pieces(side, site)))
+    with safe_open(path, framework="np") as file:
+        return 1 + max(int(name.partition(".")[0]) for name in file.keys())  # noqa: SIM118 (not a dict)
+
+
+def _of_block(side: Features, block: int, site: Site) -> list[np.ndarray]:
+    """A block's features of all images, one array per draw (of features that are not drawn there is one)."""
+    found: list[list[np.ndarray]] = []
+    for _, path in pieces(side, site):
+        with safe_open(path, framework="np") as file:
+            draws = sorted(int(name.partition(".")[2]) for name in file.keys() if name.startswith(f"{block}."))  # noqa: SIM118
+            found.append([file.get_tensor(f"{block}.{draw}") for draw in draws])
+    return [np.concatenate(each) for each in zip(*found, strict=True)]

@@ -1,0 +1,188 @@
+"""What probes need of stored states before they can be computed, and where the pieces of it lie in the site's cache.
+
+A piece is one file, made whole or not at all: what was made before a driver was killed is there for the next one.
+Those of a start that came from a source are told by its content, so that all cells with the same start share them.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from safetensors import safe_open
+
+from sweeper import models, store
+from sweeper.cell import Cell, Images, digest
+from sweeper.data.loading import Loaded, load
+from sweeper.models import Grain
+from sweeper.probes.draws import Draws, Positions, content_of, stimuli
+from sweeper.site import Site
+
+CHUNK = 1024
+"""Images of a piece: what is lost at most when a process dies, and what one holds the features of at a time."""
+_VERSION = 1
+"""Rises when what lies in a piece changes its meaning."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A stored state of a finished cell."""
+
+    cell: Cell
+    run_id: str
+    state: Literal["best", "start"]
+
+    @property
+    def private(self) -> bool:
+        """Whether no other cell has this state to share: what is made of it may be deleted when its own is done.
+
+        The same random start is another cell's only where nothing but the recipe differs; a source's is that of many,
+        and of other studies, which may be reading what was made of it.
+        """
+        return self.state == "best" or self.cell.weights.source == "random"
+
+    def path(self, site: Site) -> Path:
+        return store.artifact(site, self.run_id, f"{self.state}.safetensors")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """Images that a model is shown."""
+
+    images: Images
+    part: Literal["train", "val", "test"]
+    stimuli: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Take:
+    """What is kept of the output of each block of a grain."""
+
+    kind: Literal["pooled", "cls", "patches"] | Draws
+    grain: Grain
+
+    @property
+    def name(self) -> str:
+        return f"{self.grain}-{self.kind.name if isinstance(self.kind, Draws) else self.kind}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """What a state makes of images, block by block."""
+
+    subject: Subject
+    shown: Shown
+    take: Take
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sums:
+    """What CKA by batches needs of two states that see the same images: sums over batches, of all pairs of blocks."""
+
+    first: Subject
+    second: Subject
+    shown: Shown
+    features: Literal["pooled", "cls", "patches", "all"]
+    grain: Grain
+    batch: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rescored:
+    """Scores of a trained state with nothing changed (piece 0) and with its first, second, ... block put back."""
+
+    subject: Subject
+    part: Literal["val", "test"]
+    kind: Literal["reinit", "rerand"]
+
+
+Need = Features | Sums | Rescored
+
+
+def folder(need: Need, site: Site) -> Path:
+    """Where the pieces of a need lie."""
+    match need:
+        case Features():
+            parts = [state_key(need.subject, site), shown_key(need.shown, site), need.take.name]
+        case Sums():
+            states = [state_key(need.first, site), state_key(need.second, site)]
+            parts = [*states, shown_key(need.shown, site), need.features, need.grain, need.batch]
+        case Rescored():
+            images = shown_key(Shown(images=need.subject.cell.images, part=need.part), site)
+            parts = [state_key(need.subject, site), images, need.part, need.kind]
+    return site.cache / "probes" / digest([_VERSION, type(need).__name__, *parts])
+
+
+def starts(need: Need, site: Site) -> range:
+    """What the pieces of a need are counted by: their first image, or the block."""
+    match need:
+        case Features():
+            return range(0, len(positions(need.shown, site)), CHUNK)
+        case Sums():
+            whole = len(positions(need.shown, site)) // need.batch * need.batch
+            if not whole:
+                raise ValueError(f"batch={need.batch} is more than the {need.shown.part} part has images")
+            return range(0, whole, chunk_of(need))
+        case Rescored():
+            network = need.subject.cell.network
+            return range(1 + (network.depth or models.MODELS[network.model].blocks[network.grain]))
+
+
+def chunk_of(need: Sums) -> int:
+    """Images of a piece: whole batches."""
+    return max(1, CHUNK // need.batch) * need.batch
+
+
+def pieces(need: Need, site: Site) -> Iterator[tuple[int, Path]]:
+    """Each piece of a need in order: what it is counted by, and its file."""
+    place = folder(need, site)
+    suffix = "safetensors" if isinstance(need, Features) else "json"
+    for start in starts(need, site):
+        yield start, place / f"{start}.{suffix}"
+
+
+def forget(need: Need, site: Site) -> None:
+    """Deletes the pieces of a need, unless another study may share them."""
+    subjects = (need.first, need.second) if isinstance(need, Sums) else (need.subject,)
+    if any(subject.private for subject in subjects):
+        shutil.rmtree(folder(need, site), ignore_errors=True)
+
+
+@lru_cache(maxsize=64)
+def positions(shown: Shown, site: Site) -> Positions:
+    """Which images of the part are shown, ascending."""
+    data = loaded(shown.images, site)
+    part = getattr(data, shown.part)
+    return stimuli(part, shown.stimuli, fingerprint=data.fingerprint, name=shown.part)
+
+
+@lru_cache(maxsize=8)
+def loaded(images: Images, site: Site) -> Loaded:
+    """The images as this process knows them."""
+    return load(images, site, look=False)
+
+
+@lru_cache(maxsize=1024)
+def shown_key(shown: Shown, site: Site) -> str:
+    """16 hex digits of what is shown: equal where cells show the very same pixels."""
+    content = content_of(loaded(shown.images, site), shown.part, shown.images.augment, positions(shown, site))
+    return digest([content, shown.images.size])
+
+
+@lru_cache(maxsize=4096)
+def state_key(subject: Subject, site: Site) -> str:
+    """16 hex digits of what a state makes of images before its head: by its content where it is shared."""
+    if subject.private:
+        return digest([subject.run_id, subject.state])
+    network = {name: value for name, value in asdict(subject.cell.network).items() if "head" not in name}
+    told = hashlib.sha256()
+    with safe_open(subject.path(site), framework="np") as file:
+        said = file.metadata()
+        for name in sorted(name for name in file.keys() if not name.startswith("head.")):  # noqa: SIM118 (not a dict)
+            tensor = file.get_tensor(name)
+            told.update(f"{name} {tensor.dtype} {tensor.shape} ".encode())
+            told.update(tensor.tobytes())
+    return digest([told.hexdigest(), network, said["mean"], said["std"], said.get("order", "rgb")])

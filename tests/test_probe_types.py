@@ -1,0 +1,86 @@
+"""Probes as values: their keys, the pairs that they ask of, and what is refused before anything is trained."""
+
+import dataclasses
+from typing import get_args
+
+import pytest
+
+from sweeper import L2, Agreement, Cca, Cka, Fid, Knn, Procrustes, Reinit, Transferability
+from sweeper.cell import AXES, probe_key
+from sweeper.grid import StudyError, Sweep, check, grid
+from sweeper.pairing import asks
+from sweeper.probe_types import Probe
+from sweeper.problems import probe_problems_of
+
+CELLS = grid(dataset="digits_0_4", model="cbr_mini", source=["random", "imagenet"], fold=[1, 2], seed=[0, 1])
+OLD = {
+    "475ab23a08c44ab3": Cka(),
+    "26a36728e96cbadf": Cka(part="train"),
+    "367bf710f7c5844b": Knn(),
+    "90fabb943f0930fd": Knn(k=20),
+    "85b4a3fccd34af87": L2(),
+}
+
+
+@pytest.mark.parametrize(("key", "probe"), OLD.items())
+def test_keys_that_were_recorded_stay_valid(key: str, probe: Probe) -> None:
+    assert probe_key(probe) == key
+
+
+def test_every_setting_of_a_probe_tells_in_its_key() -> None:
+    keys = {probe_key(Cka(null=9)), probe_key(Cka(layers="all")), probe_key(Cka(across="seed")), probe_key(Cka())}
+    assert len(keys) == 4
+
+
+@pytest.mark.parametrize("kind", get_args(Probe))
+def test_no_setting_has_the_name_of_an_axis_for_both_are_columns_of_one_frame(kind: type) -> None:
+    assert not {each.name for each in dataclasses.fields(kind)} & set(AXES)
+
+
+def test_a_pair_differs_in_the_axis_alone() -> None:
+    found = asks(CELLS, [Cka(across="source")])
+    assert len(found) == 4
+    for ask in found:
+        assert ask.other is not None
+        assert ask.cell.replace(source=ask.other.weights.source) == ask.other
+
+
+def test_of_several_axes_every_two_cells_are_a_pair() -> None:
+    assert len(asks(CELLS, [Cka(across=("source", "seed"))])) == 2 * 6
+
+
+def test_asks_have_keys_of_their_own_and_are_the_same_in_a_grown_study() -> None:
+    probes = [Cka(), Cka(across="seed"), Cka(across="fold"), Agreement(across="seed")]
+    few, many = (asks(cells, probes) for cells in (CELLS[:4], CELLS))
+    assert len({(ask.cell.key, ask.key) for ask in many}) == len(many)
+    assert {(ask.cell.key, ask.key) for ask in few} < {(ask.cell.key, ask.key) for ask in many}
+
+
+@pytest.mark.parametrize(
+    ("probe", "text"),
+    [
+        (Cka(across="sed"), "axis 'sed' to be compared across is unknown; did you mean seed"),
+        (Cka(across="size"), "see the same pixels"),
+        (Cka(across="epochs"), "no two cells differ in epochs alone"),
+        (Cka(features="all"), "features='all' are too many"),
+        (Cka(estimator="minibatch", null=9), "goes batch by batch"),
+        (Cka(against="best"), "compares a cell's best state with itself"),
+        (Cka(stimuli=3), "stimuli is 3; it must be a whole number from 4"),
+        (Cka(other_state="start"), "give across"),
+        (Cca(kind="mean", directions=3), "directions=3 is SVCCA's"),
+        (Cca(kind="svcca", variance=0), "variance is 0; it must be a share"),
+        (Procrustes(state="last"), "state is 'last'; it must be 'best' or 'start'"),  # type: ignore[arg-type]
+        (Knn(k=0), "k is 0; it must be a whole number from 1"),
+        (Knn(temperature=0.0), "temperature is 0.0"),
+        (Reinit(kind="zero"), "kind is 'zero'; it must be 'reinit' or 'rerand'"),  # type: ignore[arg-type]
+        (Agreement(across="fold"), "are scored on different images"),
+        (Fid(to=""), "it must be the name of a data set"),
+        (Fid(to="digitz"), "data set 'digitz' is unknown; did you mean digits"),
+        (Knn(features="cls"), r"features='cls' of 'cbr_mini', which has no class token"),
+        (Transferability(scores=("logmi",)), "the score 'logmi' is unknown; did you mean logme"),
+    ],
+)
+def test_an_impossible_probe_is_one_sentence(probe: Probe, text: str) -> None:
+    with pytest.raises(StudyError, match=text) as refused:
+        check([Sweep(name="study", cells=CELLS, probes=[probe])], lambda cell: (), probe_problems_of)
+    assert str(refused.value).count("\n") == 0
