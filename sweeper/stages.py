@@ -12,7 +12,7 @@ from sweeper.choosing import with_cells
 from sweeper.grid import Sweep, check
 from sweeper.ledger import Records
 from sweeper.plan import Plan, plan, unknown
-from sweeper.problems import asked, check_sources, problems
+from sweeper.problems import check_sources, probe_problems_of, problems
 from sweeper.site import Site
 
 
@@ -39,7 +39,7 @@ def _plan(sweep: Sweep, found: Mapping[str, Plan], site: Site, again: Collection
     if waits:
         return unknown(sweep, waits)
     chosen = with_cells(sweep, validation_rows(before.sweep, before.records, site))
-    check([chosen], problems, asked)
+    check([chosen], problems, probe_problems_of)
     check_sources([*(each.sweep for each in found.values()), chosen], site)
     return plan(chosen, site, again)
 
