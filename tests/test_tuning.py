@@ -7,6 +7,7 @@ import pytest
 import ray
 from queueing import Queue, queues, seeds
 from ray.util.state import list_actors
+from ray.util.state.common import ActorState
 
 from sweeper import tuning
 from sweeper.cell import make_cell
@@ -38,7 +39,12 @@ def _run(queue: Queue, folder: Path) -> int:
 
 def _processes() -> int:
     kind = "with_resources.<locals>.ResourceTrainable"  # Tune's name for the class of any trial
-    return len(list_actors(filters=[("class_name", "=", kind)], limit=1000))
+    return len(_actors(("class_name", "=", kind)))
+
+
+def _actors(*filters: tuple[str, str, str]) -> list[ActorState]:
+    """Those of this Ray, beside which others may run."""
+    return list_actors(ray.get_runtime_context().gcs_address, filters=list(filters), limit=1000)
 
 
 def test_a_process_without_a_job_waits_for_the_next_one(connected: None, site: Site, tmp_path: Path) -> None:
@@ -55,7 +61,7 @@ def test_processes_that_wait_end_with_the_sweep(connected: None, site: Site, tmp
         queue = begin([LONG, SHORT], slots=SLOTS)
         assert _run(queue, tmp_path) == SLOTS
         assert len(queue.records().finished) == 2
-    assert not list_actors(filters=[("class_name", "=", "_Rings"), ("state", "=", "ALIVE")])
+    assert not _actors(("class_name", "=", "_Rings"), ("state", "=", "ALIVE"))
 
 
 def test_a_process_that_waited_too_long_is_let_go(
