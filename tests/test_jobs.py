@@ -95,7 +95,7 @@ def test_a_search_that_would_hold_up_the_end_goes_before_ready_cells(begin: Begi
 def test_a_search_goes_on_before_the_ready_cells_run_out(begin: Begin) -> None:
     """Though its own cells, of which there are many, would fill the time: they wait for it."""
     quick = seeds(40, CELL.replace(lr=LrSearch(low=1e-4, high=1e-1, trials=8), epochs=2))
-    queue = begin([*quick, *seeds(4)], slots=2)
+    queue = begin([*quick, *seeds(4, CELL.replace(epochs=2))], slots=2)
     for _ in range(4):
         queue.finish(queue.take_trial())
     assert isinstance(queue.take(), RateJob)
