@@ -255,6 +255,7 @@ def _report(sweep: Sweep, site: Site) -> None:
     _CONSOLE.print(f"\n{sweep.name}\n{found.text}")
     for path in found.files:
         _CONSOLE.print(f"  {path}")
+    _CONSOLE.print(f"As a page that answers the question: python -m analysis.report {sweep.name} OUT/")
 
 
 def _say(plans: Sequence[Plan]) -> None:
