@@ -24,6 +24,8 @@ from sweeper.data import DATASETS
 RANDOM, STATISTICS, WHOLE, FEATURES = "RI", "ST", "WT", "WT-ST"
 """The study's names: random start, statistics of the source alone, all of its values, its values up to a layer."""
 _STARTS = "random='random', source='imagenet' and blocks=0 with rest='stats'"
+_START_AXES = ("source", "blocks", "rest")
+"""The axes that tell the starts."""
 _NEEDS_SWEEP = "blocks=n with rest='stats' is a start with features up to n"
 
 
@@ -62,11 +64,13 @@ def gains(record: Record) -> Plate | Lack:
     and target where that was probed, else the gain itself. Its place is the published number of images.
     """
     rows = starts(record)
-    rows = rows[rows["init"].isin([RANDOM, STATISTICS, WHOLE])]
-    means = rows.pivot_table(index=["model", "dataset"], columns="init", values="value", aggfunc="mean")
-    if lost := [init for init in (RANDOM, STATISTICS, WHOLE) if init not in means]:
+    rows = apart(rows[rows["init"].isin([RANDOM, STATISTICS, WHOLE])], ["model", "dataset", "init", *_START_AXES])
+    if lost := [init for init in (RANDOM, STATISTICS, WHOLE) if init not in set(rows["init"])]:
         return lacking("gains", f"cell that starts by {lost[0]}", f"the starts are {_STARTS}")
-    means = means.dropna().reset_index()
+    by, drawn = ["model", "dataset", "also"], rows["init"] == RANDOM
+    means = rows[~drawn].pivot_table(index=[*by, "source"], columns="init", values="value", aggfunc="mean")
+    random = rows[drawn].groupby(by)["value"].mean().rename(RANDOM)
+    means = means.reset_index().merge(random.reset_index(), on=by).dropna()
     told = means.assign(
         images=means["dataset"].map({name: _images(name) for name in means["dataset"].unique()}),
         gain=means[WHOLE] / means[RANDOM],
@@ -78,7 +82,8 @@ def gains(record: Record) -> Plate | Lack:
     told = told.merge(distances, on="dataset", how="left")
     far = bool(told["fid"].notna().all())
     height = told["fid"] if far else told["gain"]
-    drawn = told.assign(panel=told["model"], name=told["dataset"], x=told["images"], value=height)
+    panel = told["model"] + ("" if told["source"].nunique() == 1 else ", " + told["source"]) + told["also"]
+    drawn = told.assign(panel=panel, name=told["dataset"], x=told["images"], value=height)
     drawn = drawn.assign(size=told["gain"], shade=told["features"])
     figure = sized_dots(
         drawn,

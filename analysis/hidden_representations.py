@@ -14,11 +14,11 @@ from analysis.plates import Lack, Plate, keys_of, lacking
 from analysis.probe_figures import asked, filter_pictures, of_cells, of_pairs
 from analysis.published_representations import PUBLISHED
 from analysis.representation_plates import HEAD_FIRST, auc_plate, gain_plate, layer_plate, mean_plate, mistake_plate
-from analysis.study_record import Record, run
+from analysis.study_record import Record, apart, run
 
 
 def auc_rows(record: Record) -> pd.DataFrame:
-    """A row per cell: `key`, `dataset`, `fold`, `seed`, `source`, `freeze`, `metric` and `auc` in [0, 1].
+    """A row per cell: `key`, `dataset`, `fold`, `seed`, `source`, `also`, `freeze`, `metric` and `auc` in [0, 1].
 
     Weighted over classes by their positives, as in the study, where that is recorded; else the mean over classes. For
     two classes the two are equal.
@@ -26,8 +26,9 @@ def auc_rows(record: Record) -> pd.DataFrame:
     runs = record.runs[record.runs["depth"].isna()] if len(record.runs) else record.runs
     metric = next((name for name in ("test_auroc_weighted", "test_auroc") if name in runs), None)
     if metric is None:
-        return pd.DataFrame(columns=["key", "dataset", "fold", "seed", "source", "freeze", "metric", "auc"])
-    known = runs[["key", "dataset", "fold", "seed", "source"]]
+        return pd.DataFrame(columns=["key", "dataset", "fold", "seed", "source", "also", "freeze", "metric", "auc"])
+    runs = apart(runs, ["dataset", "source", "head_epochs"])
+    known = runs[["key", "dataset", "fold", "seed", "source", "also"]]
     return known.assign(freeze=runs["head_epochs"] > 0, metric=metric, auc=runs[metric])
 
 
@@ -36,7 +37,7 @@ def auc(record: Record) -> Plate | Lack:
     rows = auc_rows(record)
     if rows.empty:
         return lacking("auc", "AUROC of a test part", "every cell of a target with two or more ranked classes has it")
-    return auc_plate("auc", rows, keys=keys_of(rows))
+    return auc_plate("auc", rows.assign(source=rows["source"] + rows["also"]), keys=keys_of(rows))
 
 
 def auc_mean(record: Record) -> Plate | Lack:
@@ -44,7 +45,7 @@ def auc_mean(record: Record) -> Plate | Lack:
     rows = auc_rows(record)
     if rows.empty:
         return lacking("auc_mean", "AUROC of a test part", "see auc")
-    return mean_plate("auc_mean", rows, keys=keys_of(rows))
+    return mean_plate("auc_mean", rows.assign(source=rows["source"] + rows["also"]), keys=keys_of(rows))
 
 
 def similarity_finetuned(record: Record) -> Plate | Lack:
@@ -54,8 +55,8 @@ def similarity_finetuned(record: Record) -> Plate | Lack:
     rows = rows[(rows["head_epochs"] == 0) & (rows["source"] != look.BASELINE)] if len(rows) else rows
     if rows.empty:
         return lacking(name, "rows of the probe cca or cka", "declare it among the sweep's probes")
-    told = rows.assign(pair=rows["source"] + ": before and after" + asked(rows))
-    return layer_plate(name, told, keys=keys_of(rows))
+    rows = rows.assign(pair=rows["source"] + ": before and after" + asked(rows))
+    return layer_plate(name, _told_apart(rows, "pair", ["layer"]), keys=keys_of(rows))
 
 
 def similarity_pairs(record: Record) -> Plate | Lack:
@@ -67,9 +68,8 @@ def similarity_pairs(record: Record) -> Plate | Lack:
     source = record.runs.set_index("key")["source"]
     pairs = [_pair(*each) for each in zip(rows["source"], rows["other"].map(source), rows["tuned"], strict=True)]
     head = rows["head_epochs"].map(lambda number: HEAD_FIRST if number else "")
-    return layer_plate(
-        name, rows.assign(pair=pd.Series(pairs, index=rows.index) + head + asked(rows)), keys=keys_of(rows)
-    )
+    rows = rows.assign(pair=pd.Series(pairs, index=rows.index) + head + asked(rows))
+    return layer_plate(name, _told_apart(rows, "pair", ["layer", "source", "head_epochs"]), keys=keys_of(rows))
 
 
 def mistakes(record: Record) -> Plate | Lack:
@@ -81,7 +81,8 @@ def mistakes(record: Record) -> Plate | Lack:
     rows = rows[rows["head_epochs"] == 0] if len(rows) else rows
     if rows.empty:
         return lacking(name, "rows of the probe agreement", 'declare Agreement(across="source") among the probes')
-    return mistake_plate(name, rows.assign(measure=rows["metric"].map(kinds)), keys=keys_of(rows))
+    rows = rows.assign(measure=rows["metric"].map(kinds))
+    return mistake_plate(name, _told_apart(rows, "measure", ["source"]), keys=keys_of(rows))
 
 
 def similarity_gain(record: Record) -> Plate | Lack:
@@ -111,6 +112,11 @@ def _similar(rows: pd.DataFrame) -> pd.DataFrame:
     own = rows["other_block"].isna() | (rows["other_block"] == rows["block"])
     kept = rows[own & rows["block"].notna() & (rows["metric"] == rows["probe"])]
     return kept.assign(layer=kept["block"].astype("int64"))
+
+
+def _told_apart(rows: pd.DataFrame, column: str, known: Sequence[str]) -> pd.DataFrame:
+    """The rows with a column's names told apart where cells of a name differ in more than seed, fold and the known."""
+    return rows.assign(**{column: rows[column] + apart(rows, ["dataset", "metric", column, *known])["also"]})
 
 
 def _pair(first: str, second: str, tuned: bool) -> str:

@@ -11,13 +11,15 @@ from analysis.plates import Lack, Plate, keys_of, lacking
 from analysis.probe_figures import of_cells, panel_names
 from analysis.shapes import bars
 from analysis.statistics import compare, summarise
-from analysis.study_record import Record
+from analysis.study_record import Record, apart
 
 BOTH = {"test_auroc": "AUROC", "test_auprc": "AUPRC"}
 SELECTS = "best_val_auprc"
 """What chooses a method's point, on the validation part."""
 METHODS = {"depth": "TTL", "slim": "TF", "frozen": "LWFT"}
 """Axis that says where a method cuts -> its name."""
+_TOLD = ("dataset", "model", "source", "fraction", "method")
+"""What the rows of the table of methods are told by."""
 
 
 def plain(runs: pd.DataFrame) -> pd.DataFrame:
@@ -67,12 +69,13 @@ def similarity_by_point(record: Record) -> Plate | Lack:
         return lacking(name, "rows of the probe cca or cka at two depths", "declare it among the sweep's probes")
     kind = str(rows["probe"].iloc[0])
     score = next(column for column in ("test_auprc", "test_auroc", "value") if column in record.runs)
-    known = ["key", "dataset", "model", "grain", "source", "point", "block"]
+    known = ["key", "dataset", "model", "grain", "source", "point", "block", "also"]
+    rows = apart(rows, [*known[1:-1], "depth", "metric"])
     wide = rows.pivot_table(index=known, columns="metric", values="value", aggfunc="mean").reset_index()
     chance = f"{kind}_gaussian"
     wide = wide.assign(above_chance=wide[kind] - wide[chance]) if chance in wide else wide
     wide = wide.assign(score=wide["key"].map(record.runs.set_index("key")[score]))
-    drawn = wide.assign(panel=panel_names(wide, ("dataset", "model", "source")))
+    drawn = wide.assign(panel=panel_names(wide, ("dataset", "model", "source")) + wide["also"])
     figure = point_boxes(drawn, kind, chance if chance in wide else None, score.removeprefix("test_"))
     shows = f"{kind.upper()} of each block before and after training by depth, with the test {score} (mean, sd)"
     return Plate(name=name, shows=shows, data=wide, keys=keys_of(rows), figure=figure)
@@ -135,7 +138,8 @@ def _means(rows: pd.DataFrame) -> pd.DataFrame:
     """Per target, model, method and point: the selecting score, test scores and seconds per epoch."""
     rows = rows.assign(seconds_per_epoch=rows["total_seconds"] / rows["epochs_run"])
     numbers = [name for name in (SELECTS, *BOTH, "seconds_per_epoch") if name in rows]
-    groups = rows.groupby(["dataset", "model", "source", "fraction", "method", "point"], as_index=False)
+    rows = apart(rows, [*_TOLD, "point", *METHODS, "backbone_decay"])
+    groups = rows.groupby([*_TOLD, "also", "point"], as_index=False)
     asked = {f"{name}_{kind}": (name, kind) for name in numbers for kind in ("mean", "std")}
     found = groups.agg(**asked, n=("key", "nunique"))  # type: ignore[call-overload]
     return found.rename(columns={name: str(name).replace("_std", "_sd") for name in found})
@@ -147,4 +151,4 @@ def _best(rows: pd.DataFrame, stage: str) -> pd.DataFrame:
     if f"{SELECTS}_mean" not in found:
         raise ValueError(f"the runs have no {SELECTS}, by which a method's point is chosen; score AUPRC in validation")
     ranked = found.sort_values(f"{SELECTS}_mean", ascending=False, kind="stable")
-    return ranked.drop_duplicates(["dataset", "model", "source", "fraction", "method"]).assign(stage=stage)
+    return ranked.drop_duplicates([*_TOLD, "also"]).assign(stage=stage)

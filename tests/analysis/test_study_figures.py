@@ -10,7 +10,8 @@ from conftest import make_site
 from analysis import feature_reuse, hidden_representations, transfusion, truncated_transfer
 from analysis.axes import axes_frame
 from analysis.explain import explain
-from analysis.study_record import apart, start_names
+from analysis.plates import Plate
+from analysis.study_record import Record, apart, start_names
 from sweeper import store
 from sweeper.cell import Gabor, make_cell
 
@@ -83,3 +84,15 @@ def test_cells_of_different_settings_are_kept_apart_and_seeds_are_not() -> None:
     frame: pd.DataFrame = axes_frame(cells)
     assert apart(frame, ["dataset"])["also"].tolist() == [", fraction 0.1"] * 2 + [", fraction 1.0"] * 2
     assert set(apart(frame, ["dataset", "fraction"])["also"]) == {""}
+
+
+def test_the_published_kind_of_figure_keeps_settings_apart_too() -> None:
+    axes = {"dataset": "busi", "model": "resnet50", "source": "random"}
+    cells = [make_cell(**axes, fraction=f, seed=s) for f in (0.1, 1.0) for s in (0, 1)]
+    runs = axes_frame(cells).assign(key=[cell.key for cell in cells], test_auroc=[0.6, 0.7, 0.8, 0.9])
+    record = Record(studies=("study",), runs=runs, site=None)
+    plate = hidden_representations.auc_mean(record)
+    assert isinstance(plate, Plate)
+    assert plate.data.set_index("source")["mean"].to_dict() == pytest.approx(
+        {"random, fraction 0.1": 65, "random, fraction 1.0": 85}
+    )
