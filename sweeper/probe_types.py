@@ -44,7 +44,7 @@ class Cka:
     batch: int = 64
     """Images of a batch, >= 4, for the two that go batch by batch; a last, smaller one is left out."""
     stimuli: int | None = None
-    """So many images of the part, drawn by data set and part and never by cell, >= 4; None shows all."""
+    """At most so many images of the part, drawn by data set and part and never by cell, >= 4; None shows all."""
     null: int = 0
     """Permutations of the images for the band of chance and the p-value, beside the value of Gaussian features; 0 for
     neither. For estimators of all images at once."""
@@ -176,7 +176,7 @@ class Fid:
     to_fold: int = 0
     """Whose training part it is; 0 is the other set's official split."""
     stimuli: int | None = 10_000
-    """Of either set; None takes all."""
+    """At most so many of either set; None takes all."""
 
     version: ClassVar[int] = 1
     name: ClassVar[str] = "fid"

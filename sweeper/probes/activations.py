@@ -22,7 +22,7 @@ def made(tasks: Sequence[Task], site: Site, *, slots: int, devices: Devices) -> 
     """The number of each task, from 0, when it is done, in any order.
 
     Raises:
-        Exception: what kept a task from being made.
+        ValueError: why a task cannot be made.
     """
     if not tasks:
         return
@@ -38,6 +38,8 @@ def made(tasks: Sequence[Task], site: Site, *, slots: int, devices: Devices) -> 
         num_gpus=devices.gpus,
     )
     for row in rows.iter_rows():
+        if row["refused"]:
+            raise ValueError(row["refused"])
         yield int(row["number"])
 
 
@@ -52,5 +54,9 @@ class _Maker:
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         task, site = pickle.loads(batch["task"][0])
-        make(task, site, self._device)
-        return {"number": batch["number"]}
+        refused = ""
+        try:
+            make(task, site, self._device)
+        except ValueError as error:  # raised by `made`, without Ray's own pages around it
+            refused = str(error)
+        return {"number": batch["number"], "refused": np.array([refused])}

@@ -29,19 +29,15 @@ class Draws:
 
 
 def stimuli(part: Part, wanted: int | None, *, fingerprint: str, name: str) -> Positions:
-    """Which of a part's images are shown, as ascending positions: all of them, or `wanted` drawn by data set and part.
+    """Which of a part's images are shown, as ascending positions.
 
     Args:
+        wanted: at most so many, drawn by data set and part; None shows all.
         fingerprint: of the data set.
         name: of the part.
-
-    Raises:
-        ValueError: when fewer images are there than are wanted.
     """
-    if wanted is None:
+    if wanted is None or wanted >= len(part):
         return np.arange(len(part))
-    if wanted > len(part):
-        raise ValueError(f"stimuli={wanted} of the {name} part, which has {len(part)} images; take fewer, or None")
     generator = np.random.default_rng(seed_of("stimuli", fingerprint, name))
     return np.sort(generator.permutation(len(part))[:wanted])  # fewer are among more
 

@@ -85,8 +85,8 @@ class Tapped:
         count = images_for(draws.points, places.shape[1], 1)
         if count > images:
             raise ValueError(
-                f"a draw of {draws.points} points takes {count} images of a block with {places.shape[1]} places, and "
-                f"{images} are shown; take fewer points, or more stimuli"
+                f"probe cca: a draw of {draws.points} points takes {count} images of a block with {places.shape[1]} "
+                f"places, and {images} are shown; take at most {images * places.shape[1]} points, or more stimuli"
             )
         found = []
         for draw in range(draws.draws):
