@@ -6,7 +6,9 @@ that no line style can show get panels of their own.
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import partial
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -20,6 +22,7 @@ from analysis.table import as_words, setting_axes, table
 from sweeper.data import DATASETS
 from sweeper.ladder import exploded_at
 from sweeper.models import MODELS
+from sweeper.probe_types import Probe
 
 _PANEL_AXES = ("dataset", "model", "source")
 _X_AXES = ("depth", "blocks", "frozen", "fraction")
@@ -32,14 +35,24 @@ _X_LABELS = {
     "lr": "learning rate",
     "source": "",
 }
-_PROBE_LABELS = {"cka": "CKA with the start", "knn": "k-NN {metric}", "l2": "L2 from the start"}
+_SCORED = ("knn", "reinit")
+"""Probes that tell all scores of a block."""
+_PROBE_LABELS = {
+    "cka": "CKA with the start",
+    "cca": "CCA with the start",
+    "procrustes": "Procrustes with the start",
+    "knn": "k-NN {metric}",
+    "l2": "L2 from the start",
+    "reinit": "{metric}, block put back",
+}
 _MOST_PANELS = 60
 """Of rate searches: more take minutes to draw, and nobody looks at them."""
 _PANELS_IN_A_ROW = 5
 _TITLE_WIDTH = 50
 """Characters that fit over a panel."""
 _ABBREVIATIONS = ("auroc", "auprc", "nll", "f1", "ece")
-_PROBE_SETTINGS = ("k", "temperature", "part", "against")
+_PROBE_SETTINGS = sorted({each.name for kind in get_args(Probe) for each in fields(kind)} - {"across", "other_state"})
+"""What may differ between two probes of one name that ask the same block of the same cell."""
 
 
 def score_chart(frame: pd.DataFrame) -> Chart:
@@ -68,9 +81,9 @@ def score_chart(frame: pd.DataFrame) -> Chart:
 def probe_chart(probes: pd.DataFrame) -> Chart:
     """Each probe's value by block, one line per source, of the cells with the most blocks of their model.
 
-    A row of panels per probe, a column per data set and model. Of k-NN the metric by which the data set selects epochs.
+    A row of panels per probe, a column per data set and model; of all rows those of `by_block`.
     """
-    frame = _with_measures(_deepest(fill_blocks(drop_keys(probes))))
+    frame = _with_measures(_deepest(fill_blocks(drop_keys(by_block(probes)))))
     axes = [axis for axis in setting_axes(frame) if axis not in _PANEL_AXES]
     same_depth = [] if "depth" in axes else ["depth"]
     by = ["probe", "measure", "metric", *_PANEL_AXES, *same_depth, *axes, "block"]
@@ -89,6 +102,20 @@ def probe_chart(probes: pd.DataFrame) -> Chart:
     smallest = rows[rows["probe"] == "l2"].groupby("measure")["mean"].min()
     logs = frozenset(smallest[smallest > 0].index)  # a frozen block has moved by 0, which no log scale can show
     return Chart(data=rows, points=points, x_label=str(frame["grain"].iloc[0]), log_rows=logs)
+
+
+def by_block(probes: pd.DataFrame) -> pd.DataFrame:
+    """The rows that `probe_chart` can show: one number a block of a cell, of scores the one that selects epochs.
+
+    Left out are pairs of cells or of different blocks, what chance comes to, and what is told of the whole model.
+    """
+    rows = probes[probes["block"].notna()]
+    for column, same in (("other", None), ("other_block", "block")):
+        if column in rows:
+            rows = rows[rows[column].isna() | (rows[column] == rows[same] if same else False)]
+    main = rows["dataset"].map({name: DATASETS[name].metric for name in rows["dataset"].unique()})
+    own = (rows["metric"] == rows["probe"]) | (rows["probe"] == "l2")
+    return rows[own | (rows["probe"].isin(_SCORED) & (rows["metric"] == main))].astype({"block": "int64"})
 
 
 def rate_chart(tried: pd.DataFrame) -> Chart:
@@ -199,17 +226,15 @@ def _deepest(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_measures(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows to be drawn, with `measure`: what a probe measures, and those of its settings that differ."""
-    main = frame["dataset"].map({name: DATASETS[name].metric for name in frame["dataset"].unique()})
-    chosen = frame[(frame["probe"] != "knn") | (frame["metric"] == main)]
+    """The rows with `measure`: what a probe measures, and those of its settings that differ."""
     pieces = []
-    for probe, rows in chosen.groupby("probe"):
+    for probe, rows in frame.groupby("probe"):
         settings = [name for name in _PROBE_SETTINGS if name in rows and rows[name].nunique() > 1]
         label = _PROBE_LABELS.get(str(probe), f"{probe} {{metric}}")
         texts = [label.format(metric=_as_label(metric)) for metric in rows["metric"]]
         named = [f"{text}, {name}" if name else text for text, name in zip(texts, _names(rows, settings), strict=True)]
         pieces.append(pd.Series(named, index=rows.index, dtype="str"))
-    return chosen.assign(measure=pd.concat(pieces))
+    return frame.assign(measure=pd.concat(pieces))
 
 
 def _as_label(metric: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import frames
-from analysis.figures import probe_chart, rate_chart, score_chart
+from analysis.figures import by_block, probe_chart, rate_chart, score_chart
 from analysis.names import name_sources
 from analysis.page import write_page
 from analysis.panels import save
@@ -50,7 +50,7 @@ def report(study: str, out: Path, site: Site) -> Report:
     _metrics(cells).to_csv(out / "metrics.csv", index=False)
     files = [out / "table.csv", out / "runs.parquet", out / "metrics.csv", *save(score_chart(named), out / "scores")]
     probed = frames.probes(study, site)
-    if not probed.empty:
+    if not probed.empty and not by_block(probed).empty:
         files += save(probe_chart(name_sources(probed, site)), out / "probes")
     tried = trials(study, site)
     if not tried.empty:

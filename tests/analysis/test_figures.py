@@ -206,3 +206,21 @@ def test_the_numbers_behind_a_figure_are_kept_to_the_last_bit(runs: pd.DataFrame
 def test_no_two_sources_look_alike() -> None:
     looks = {(look.COLOURS[n % len(look.COLOURS)], look.MARKERS[n % len(look.MARKERS)]) for n in range(42)}
     assert len(looks) == 42
+
+
+def test_pairs_chance_and_whole_models_are_not_drawn_by_block(probes: pd.DataFrame) -> None:
+    probes = probes[probes["probe"] == "cka"].assign(other=None, other_block=None)
+    more = [
+        probes.assign(other="0" * 16),
+        probes.assign(other_block=probes["block"] + 1),
+        probes.assign(metric="cka_gaussian"),
+        probes.assign(block=None),
+    ]
+    chart = probe_chart(pd.concat([probes, *more], ignore_index=True))
+    pd.testing.assert_frame_equal(chart.data, probe_chart(probes).data)
+
+
+def test_probes_of_other_settings_are_drawn_apart(probes: pd.DataFrame) -> None:
+    scored = probes[probes["probe"] == "knn"].assign(probe="reinit")
+    both = pd.concat([scored.assign(kind=kind) for kind in ("reinit", "rerand")], ignore_index=True)
+    assert len(probe_chart(both).data) == 2 * len(probe_chart(scored).data)
