@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -81,9 +82,14 @@ def patiently(call: Callable[[], T], site: Site, stop: threading.Event | None = 
 
 def initialise(site: Site, study: str) -> None:
     """Makes the tracking database and the study's experiment; called before anything is recorded."""
-    site.storage.mkdir(parents=True, exist_ok=True)
-    with FileLock(site.storage / "initialise.lock"):  # of drivers that start at once, all but one die in the schema
+    with _alone(site):
         patiently(lambda: _make_experiment(site, study), site)
+
+
+def _alone(site: Site) -> FileLock:
+    """Held by who may be the first to open the database: of drivers that make its schema at once, all but one die."""
+    site.storage.mkdir(parents=True, exist_ok=True)
+    return FileLock(site.storage / "initialise.lock")
 
 
 def _make_experiment(site: Site, study: str) -> None:
@@ -101,7 +107,9 @@ def note(site: Site, study: str, notes: Mapping[str, str]) -> None:
 
 def notes(site: Site, study: str) -> dict[str, str]:
     """The tags of a study as a whole; none when it was never begun."""
-    experiment = _client(site.tracking).get_experiment_by_name(study)
+    first = not site.storage.exists() or os.access(site.storage, os.W_OK)  # what one may only read is there
+    with _alone(site) if first else nullcontext():
+        experiment = _client(site.tracking).get_experiment_by_name(study)
     return {} if experiment is None else dict(experiment.tags)
 
 
