@@ -20,7 +20,7 @@ from sweeper.job import CellJob, Failure, Job, Orders, RateJob, Report, Spent
 from sweeper.live import Progress
 from sweeper.outcome import ATTEMPTS, Fault, Outcome, RateTrial, Trained
 from sweeper.rates import Search, Searches
-from sweeper.recording import Recorder, record_search
+from sweeper.recording import Recorder, recording_of
 from sweeper.work import MANIFEST, discard
 
 _SAME_FAILURES = 5
@@ -247,7 +247,7 @@ class Jobs:
     def _record(self, search: Search) -> None:
         """Has the rates that a search tried recorded."""
         orders, check = self._orders, self._check_lease
-        self._recorder.do(record_search(search, orders.site, orders.study, tags=orders.tags, check_lease=check))
+        self._recorder.do(recording_of(search, orders.site, orders.study, tags=orders.tags, check_lease=check))
 
     def _give_up(self, search: Search, error: str, fault: Fault, attempts: int) -> None:
         """Loses the cells of a setting whose rate will not be found; together they count as one failure."""

@@ -127,10 +127,10 @@ def record_searches(
     """Records the searches that ended while MLflow was away, in a driver that was killed before it came back."""
     known = {run.data.tags[store.SETTING] for run in store.searches(site, study)}
     for search in searches.ended(but=known):
-        record_search(search, site, study, tags=tags, check_lease=check_lease)()
+        recording_of(search, site, study, tags=tags, check_lease=check_lease)()
 
 
-def record_search(
+def recording_of(
     search: Search, site: Site, study: str, *, tags: Mapping[str, str], check_lease: Callable[[], None]
 ) -> Callable[[], str]:
     """What records the rates that a search has tried by now, once, whoever calls it and when."""

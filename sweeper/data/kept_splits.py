@@ -4,7 +4,7 @@ How a set is cut stands in `folds`; a kept split is used only by the very code a
 """
 
 import hashlib
-import os
+import io
 from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import version
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 
 from sweeper.cell import Images, digest
 from sweeper.data import folds, labels
@@ -20,7 +21,7 @@ from sweeper.data.cache import Cached
 from sweeper.data.dataset import PARTS
 from sweeper.data.protocols import FILES
 from sweeper.site import Site
-from sweeper.work import sync
+from sweeper.work import write_whole
 
 _NAMES = np.array([*PARTS, "unused"], dtype=object)
 
@@ -51,12 +52,11 @@ def _parts_of(whole: Cached, images: Images, site: Site) -> pd.Series:
 
 
 def _keep(parts: pd.Series, path: Path) -> None:
+    content = io.BytesIO()
+    np.save(content, pd.Index(_NAMES).get_indexer(pd.Index(parts)).astype(np.uint8))
     path.parent.mkdir(parents=True, exist_ok=True)
-    own = path.with_suffix(f".{os.getpid()}")
-    with own.open("wb") as file:
-        np.save(file, pd.Index(_NAMES).get_indexer(pd.Index(parts)).astype(np.uint8))
-    sync(own)
-    own.replace(path)
+    with FileLock(path.parent / "keep.lock"):  # processes of two machines may have one number
+        write_whole(path, content.getvalue())
 
 
 @lru_cache(maxsize=1)
