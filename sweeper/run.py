@@ -8,13 +8,12 @@ import argparse
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import Future
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,15 +79,16 @@ def _run(
     failures: list[Failure] = []
     needed = [each.sweep for each in plans if _is_left(each, site)]
     if needed:
-        preparing = _aside(lambda: (_prepare(needed, site), import_module("sweeper.tuning")))
+        aside = ThreadPool(1)  # whose thread no exit waits for
+        preparing = aside.apply_async(lambda: (_prepare(needed, site), import_module("sweeper.tuning")))
         from sweeper import cluster  # Ray takes seconds to import: not for a plan, nor for a study that is done
 
-        if preparing.done():
-            preparing.result()  # a mistake that is found at once starts no Ray
+        if preparing.ready():
+            preparing.get()  # a mistake that is found at once starts no Ray
         _CONSOLE.print(f"Ray dashboard: {cluster.connect()}")
         try:
-            preparing.result()
-            _aside(partial(import_module, "analysis.report"))  # takes seconds, which cells have too
+            preparing.get()
+            aside.apply_async(import_module, ["analysis.report"])  # takes seconds, which cells have too
             for now in _in_order(sweeps, plans, site, again):
                 if _is_left(now, site):
                     if now.left:
@@ -106,20 +106,6 @@ def _run(
     waiting = [each for each in ended if each.waits]
     _say_failures(failures, left, waiting, command)
     return 3 if failures or left or waiting else 0
-
-
-def _aside(work: Callable[[], object]) -> "Future[object]":
-    """What `work` will come to, done in a thread that no exit waits for."""
-    future: Future[object] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:  # raised where the result is asked for
-            future.set_exception(error)
-
-    threading.Thread(target=run, daemon=True).start()
-    return future
 
 
 def _in_order(sweeps: Sequence[Sweep], plans: Sequence[Plan], site: Site, again: Collection[str]) -> Iterator[Plan]:
