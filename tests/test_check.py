@@ -268,7 +268,7 @@ def test_a_run_whose_key_is_not_its_cells_is_found(study: Study, capsys: pytest.
 
 def record_again(study: Study, cell: Cell) -> str:
     """A second finished run of a cell, as nothing here makes one any more."""
-    client = store._client(study.site.tracking)
+    client = store.client_of(study.site.tracking)
     client.delete_run(study.runs[cell.key])
     second = recorded.record(study.site, study.name, cell, **recorded.consistent(cell))
     client.restore_run(study.runs[cell.key])
@@ -420,7 +420,7 @@ def test_what_a_recorded_cell_left_behind_is_not_judged(study: Study, capsys: py
 
 
 def test_a_run_of_no_cell_is_not_looked_at(study: Study) -> None:
-    client = store._client(study.site.tracking)
+    client = store.client_of(study.site.tracking)
     run = client.create_run(client.get_experiment_by_name(study.name).experiment_id)
     client.set_terminated(run.info.run_id, "FINISHED")
     assert check.main([study.name, "--read-data"]) == 0

@@ -152,7 +152,7 @@ def test_attempts_count_on_until_failed_cells_are_asked_for(here: Site, study: s
 def test_a_failure_of_an_older_commit_is_run_again(here: Site, study: str) -> None:
     """It recorded neither a fault nor attempts."""
     fail(here, study, CELL)
-    run_id, client = ledger.read(here, study).failed[CELL.key].run_id, store._client(here.tracking)
+    run_id, client = ledger.read(here, study).failed[CELL.key].run_id, store.client_of(here.tracking)
     for tag in (store.FAULT, store.ATTEMPTS):
         client.delete_tag(run_id, tag)
     assert plan(Sweep(name=study, cells=[CELL]), here).left == (CELL,)
@@ -199,7 +199,7 @@ def test_a_cell_recorded_without_a_fingerprint_is_not_stale(here: Site, study: s
     write_images(here.data / "lesions", 10)
     cached(data.DATASETS["folder:lesions"], 8, here)
     cell = CELL.replace(dataset="folder:lesions")
-    store._client(here.tracking).delete_tag(record(here, study, cell), store.FINGERPRINT)
+    store.client_of(here.tracking).delete_tag(record(here, study, cell), store.FINGERPRINT)
     assert plan(Sweep(name=study, cells=[cell]), here).stale == ()
 
 

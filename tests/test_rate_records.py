@@ -109,8 +109,8 @@ def test_an_ended_search_has_one_record_however_often_its_study_is_run(begin: Be
 
 
 def test_a_search_that_was_half_recorded_is_recorded_again(prepared: Site, study: str) -> None:
-    client = store._client(prepared.tracking)
-    half = client.create_run(store._experiment(client, study), tags={store.SETTING: SEARCHED.setting()})
+    client = store.client_of(prepared.tracking)
+    half = client.create_run(store.experiment_of(client, study), tags={store.SETTING: SEARCHED.setting()})
     assert log(prepared, study) != half.info.run_id
     assert client.get_run(half.info.run_id).info.lifecycle_stage == "deleted"
     assert len(store.searches(prepared, study)) == 1

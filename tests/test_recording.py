@@ -209,7 +209,7 @@ def test_drivers_killed_while_they_publish_leave_one_run_per_cell_and_one_point_
     with Recorder(prepared, study, work, held):
         pass
     assert finished(prepared, study) == {cell.key: 1 for cell in some}
-    client = store._client(prepared.tracking)
+    client = store.client_of(prepared.tracking)
     for run in store.runs(prepared, study):
         steps = [point.step for point in client.get_metric_history(run.info.run_id, "train_loss")]
         assert steps == [1, 2]
@@ -277,8 +277,8 @@ def test_a_driver_that_lost_its_study_does_not_wait_for_its_folders(prepared: Si
 
 def open_runs(site: Site, study: str) -> list[str]:
     """Ids of the study's runs that are still open."""
-    client = store._client(site.tracking)
-    return [run.info.run_id for run in store._search(client, [store._experiment(client, study)], RUNNING)]
+    client = store.client_of(site.tracking)
+    return [run.info.run_id for run in store.search(client, [store.experiment_of(client, study)], RUNNING)]
 
 
 def test_epochs_of_a_cell_in_training_are_shown_once_each_and_give_way_to_its_record(

@@ -49,7 +49,7 @@ def fail(site: Site, cell: Cell, fault: Fault = "own", attempts: int = 1) -> Non
 
 def start(site: Site, cell: Cell) -> str:
     """An open run, as a driver that dies while it records leaves it."""
-    return store._create(store._client(site.tracking), STUDY, cell, {})
+    return store.create(store.client_of(site.tracking), STUDY, cell, {})
 
 
 def test_a_recorded_cell_is_finished(prepared: Site, cell: Cell) -> None:
@@ -86,7 +86,7 @@ def test_a_driver_that_lost_the_study_cannot_finish_its_run(prepared: Site, cell
     run_id = start(prepared, cell)
     store.drop_unfinished(prepared, STUDY)
     with pytest.raises(MlflowException, match="active"):
-        store._client(prepared.tracking).set_terminated(run_id, "FINISHED")
+        store.client_of(prepared.tracking).set_terminated(run_id, "FINISHED")
     assert cell.key not in ledger.read(prepared, STUDY).finished
 
 

@@ -46,13 +46,13 @@ def recorded(folder: Path) -> Site:
         run_id = record(site, STUDY, cell)
         for probe in PROBES:
             store.log_probe(site, run_id, probe, probe_rows(cell, probe), folder)
-    client = store._client(site.tracking)
-    store._create(client, STUDY, RUNNING, {})
+    client = store.client_of(site.tracking)
+    store.create(client, STUDY, RUNNING, {})
     store.fail(site, STUDY, FAILED, "ValueError: no", fault="own", attempts=1, tags={})
     for cell in MIXED_CELLS:
         record(site, MIXED, cell)
     record(site, TWICE, SOURCE)
-    client.set_terminated(store._create(client, TWICE, SOURCE, {}), "FINISHED")
+    client.set_terminated(store.create(client, TWICE, SOURCE, {}), "FINISHED")
     return site
 
 

@@ -100,7 +100,7 @@ def test_a_deleted_run_vanishes_and_one_that_is_restored_comes_back(site: Site) 
     store.forget(site, run_id)
     assert CELLS[2].key not in set(frames.runs(STUDY, site)["key"])
     assert agrees(site)
-    store._client(site.tracking).restore_run(run_id)
+    store.client_of(site.tracking).restore_run(run_id)
     assert run_of(site, CELLS[2]) == run_id
     assert agrees(site)
 
@@ -116,7 +116,7 @@ def test_a_run_that_was_tried_again_gives_way_to_its_second_attempt(site: Site) 
 def test_a_number_that_is_logged_later_is_seen(site: Site, read: list[str]) -> None:
     run_id = run_of(site, CELLS[0])
     read.clear()
-    store._client(site.tracking).log_metric(run_id, "test_accuracy", 0.125)
+    store.client_of(site.tracking).log_metric(run_id, "test_accuracy", 0.125)
     assert frames.runs(STUDY, site).set_index("run_id").loc[run_id, "test_accuracy"] == 0.125
     assert read == [run_id]
     assert agrees(site)
@@ -125,7 +125,7 @@ def test_a_number_that_is_logged_later_is_seen(site: Site, read: list[str]) -> N
 @pytest.mark.parametrize("tag", [store.FINGERPRINT, store.LR_FOUND, "sweeper.commit"])
 def test_a_tag_that_is_changed_later_is_seen(site: Site, tag: str) -> None:
     run_id = run_of(site, CELLS[0])
-    store._client(site.tracking).set_tag(run_id, tag, "0.5")
+    store.client_of(site.tracking).set_tag(run_id, tag, "0.5")
     assert agrees(site)
     column = frames.runs(STUDY, site).set_index("run_id").loc[run_id, tag.removeprefix("sweeper.")]
     assert str(column) == "0.5"
@@ -148,7 +148,7 @@ def test_where_mlflow_has_removed_numbers_for_good_all_is_read_anew(site: Site, 
     read.clear()
     with sqlite3.connect(site.storage / "mlflow.db") as connection:
         connection.execute("DELETE FROM metrics WHERE run_uuid = ?", (last,))
-    store._client(site.tracking).log_metric(run_of(site, CELLS[0]), "test_accuracy", 0.25)
+    store.client_of(site.tracking).log_metric(run_of(site, CELLS[0]), "test_accuracy", 0.25)
     assert agrees(site)
     assert set(read) == set(frames.runs(STUDY, site)["run_id"])
 
@@ -253,7 +253,7 @@ def test_runs_of_every_kind_agree_with_mlflow(tmp_path: Path) -> None:
     for run_id in runs[::10]:
         store.forget(site, run_id)
     store.fail(site, STUDY, every[0], "no", fault="own", attempts=1, tags={})
-    store._create(store._client(site.tracking), STUDY, every[10], {})
+    store.create(store.client_of(site.tracking), STUDY, every[10], {})
     assert len(frames.runs(STUDY, site)) == len(every) - len(runs[::10]) == 54
     assert agrees(site)
     assert agrees(site)

@@ -30,7 +30,7 @@ def record(site: Site, cell: Cell, done: tuple[Epoch, ...], *, ended: float, tes
     """A cell that took its epochs and `tested` seconds more, recorded at a moment."""
     run_id = recorded.record(site, "fast", cell, done=done)
     total = sum(each.seconds for each in done) + tested
-    store._client(site.tracking).log_metric(run_id, "total_seconds", total)
+    store.client_of(site.tracking).log_metric(run_id, "total_seconds", total)
     with sqlite3.connect(site.storage / "mlflow.db") as connection:
         connection.execute("UPDATE runs SET end_time = ? WHERE run_uuid = ?", (int(ended * 1000), run_id))
 
@@ -75,7 +75,7 @@ def test_a_device_that_is_recorded_is_named(tmp_path: Path) -> None:
     store.initialise(site, "fast")
     record(site, BIG, epochs(10.0, [10.0]), ended=100.0, tested=0.0)
     (run,) = store.runs(site, "fast")
-    store._client(site.tracking).set_tag(run.info.run_id, store.DEVICE, "NVIDIA H100")
+    store.client_of(site.tracking).set_tag(run.info.run_id, store.DEVICE, "NVIDIA H100")
     assert by_device("fast", site)["device"].tolist() == by_model("fast", site)["device"].tolist() == ["NVIDIA H100"]
 
 
