@@ -17,7 +17,7 @@ from pandas.testing import assert_frame_equal
 
 from analysis import cells, frames, snapshot
 from sweeper import cell_runs, store
-from sweeper.cell import L2, Cell, Knn, LrSearch, make_cell
+from sweeper.cell import L2, Cell, Knn, LrSearch, make_cell, probe_key
 from sweeper.grid import grid
 from sweeper.site import Site
 
@@ -220,7 +220,7 @@ def test_epochs_and_probes_are_copied_and_kept_in_step(tmp_path: Path) -> None:
     assert frames.probes(STUDY, site)["value"].tolist() == [0.5]
     store.log_probe(site, second, Knn(), value.assign(probe="knn", value=0.25), tmp_path)
     assert sorted(frames.probes(STUDY, site)["value"]) == [0.25, 0.5]
-    store.forget_probe(site, first, store.probe_key(L2()))
+    store.forget_probe(site, first, probe_key(L2()))
     assert frames.probes(STUDY, site)["value"].tolist() == [0.25]
     store.log_probe(site, first, L2(), value.assign(value=0.75), tmp_path)  # probed again: only its sha256 differs
     assert sorted(frames.probes(STUDY, site)["value"]) == [0.25, 0.75]
