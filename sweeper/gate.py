@@ -5,7 +5,7 @@ What leaks is found in `data.leakage`; here is decided who may go on with it, an
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from sweeper import store
@@ -44,13 +44,16 @@ class Judged:
         return f"{self.dataset} at {self.size} px, {self.protocol} fold {self.fold}"
 
 
-def judge(sweeps: Sequence[Sweep], site: Site, say: Callable[[str], None]) -> dict[str, list[Judged]]:
+def judge(
+    sweeps: Sequence[Sweep], site: Site, say: Callable[[str], None], again: Collection[str] = ()
+) -> dict[str, list[Judged]]:
     """The splits of each sweep, by its name; every data set is decoded first where it is not yet.
 
     Splits are judged with all of their training images: a fraction has a part of them.
 
     Args:
         say: takes the sentences that tell what is there and what leaks.
+        again: as `plan.plan` takes it; with `stale` the files of a split may have changed since the study was begun.
 
     Raises:
         StudyError: when a split leaks and its sweep does not allow it, naming everything that does.
@@ -66,7 +69,7 @@ def judge(sweeps: Sequence[Sweep], site: Site, say: Callable[[str], None]) -> di
     refused = [line for sweep in sweeps if not sweep.allow_leakage for line in _refusals(sweep.name, found[sweep.name])]
     if refused:
         raise StudyError("\n".join(refused))
-    for sweep in sweeps:
+    for sweep in sweeps if "stale" not in again else ():
         _refuse_changed(found[sweep.name], site, sweep.name)
     return found
 
@@ -142,8 +145,8 @@ def _refuse_changed(splits: Sequence[Judged], site: Site, study: str) -> None:
         then = json.loads(before[_tag(each)])["files"] if _tag(each) in before else each.files
         if then != each.files:
             raise ValueError(
-                f"study '{study}': the files of {each.name} have changed since the study was begun; put them back, or "
-                "name the study anew"
+                f"study '{study}': the files of {each.name} have changed since the study was begun; put them back, "
+                "name the study anew, or train its cells again with --again stale"
             )
 
 

@@ -3,10 +3,11 @@
 It reads what `store` wrote and writes nothing.
 """
 
+import json
 import math
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,8 @@ class Finished:
     """How many it trained; None where this was not recorded yet."""
     fingerprint: str | None
     """Of the images it was trained on."""
+    split_files: Mapping[str, str]
+    """As `Outcome.split_files`; empty too where this was not recorded yet."""
     lr_found: float
     """The rate it was trained at; NaN where this is not recorded."""
     cell_json: str
@@ -141,6 +144,7 @@ def _finished(run_id: str, tags: dict[str, str]) -> Finished:
         seconds=float(tags.get(store.SECONDS, "nan")),
         epochs=int(tags[store.EPOCHS]) if store.EPOCHS in tags else None,
         fingerprint=tags.get(store.FINGERPRINT),
+        split_files=json.loads(tags.get(store.SPLIT_FILES, "{}")),
         lr_found=float(tags.get(store.LR_FOUND, "nan")),
         cell_json=tags[store.CELL],
         probes=frozenset(name.removeprefix(f"{store.PROBE}.") for name in tags if name.startswith(f"{store.PROBE}.")),

@@ -6,7 +6,7 @@ Values only; `finetune` makes them and `store` records them.
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sweeper.cell import Cell
@@ -67,6 +67,8 @@ class Outcome:
     """Micro-batches that each batch was cut into: 2 after the device's memory was too small, else 1."""
     tags: Mapping[str, str]
     """Commit and versions that made it."""
+    split_files: Mapping[str, str] = field(default_factory=dict)
+    """Name -> 16 hex digits of each file that says which images a part has; empty where no files do."""
 
     @property
     def best_epoch(self) -> Epoch:
@@ -74,7 +76,7 @@ class Outcome:
 
     def to_json(self) -> str:
         """JSON that `from_json` reads back to an equal outcome."""
-        plain = dataclasses.asdict(dataclasses.replace(self, tags=dict(self.tags)))
+        plain = dataclasses.asdict(dataclasses.replace(self, tags=dict(self.tags), split_files=dict(self.split_files)))
         return json.dumps(plain | {"cell": self.cell.to_json()}, indent=1)
 
     @staticmethod

@@ -6,16 +6,17 @@ It reads the store and the cache and changes nothing; it imports neither torch n
 import math
 import operator
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import cache, reduce
 from typing import Any
 
 from rich.table import Table
 
 from sweeper import data, ledger
-from sweeper.cell import Cell, LrSearch
+from sweeper.cell import Cell, Images, LrSearch
 from sweeper.costs import Costs
+from sweeper.data.split_files import digests_of
 from sweeper.grid import Sweep
 from sweeper.ledger import Failed, Records
 from sweeper.live import as_time
@@ -38,7 +39,7 @@ class Plan:
     failed: tuple[Cell, ...]
     """Cells that failed by their own fault, or too often, and are not run again unless asked for."""
     stale: tuple[Cell, ...]
-    """Finished cells whose images have changed since."""
+    """Finished cells whose images, or the files that split them, have changed since."""
     searches: int
     """Settings among the cells left of which none has finished, so that their rate may have to be searched."""
     trials: int
@@ -60,7 +61,7 @@ def plan(sweep: Sweep, site: Site, again: Collection[str] = ()) -> Plan:
         again: `failed` and `stale` cells are run again when they are named here.
     """
     records = ledger.read(site, sweep.name)
-    stale = tuple(_stale(sweep.cells, records, site))
+    stale = _stale(sweep.cells, records, site)
     redone = {cell.key for cell in stale} if "stale" in again else set()
     given_up = {key for key, failure in records.failed.items() if not _retried(failure) and "failed" not in again}
     unfinished = [cell for cell in sweep.cells if cell.key not in records.finished or cell.key in redone]
@@ -74,12 +75,12 @@ def plan(sweep: Sweep, site: Site, again: Collection[str] = ()) -> Plan:
         records=records,
         left=left,
         failed=tuple(cell for cell in unfinished if cell.key in given_up),
-        stale=stale,
+        stale=tuple(stale),
         searches=len(new),
         trials=sum(_search(cell).trainings for cell in new.values()),
         probes=_lacking(sweep, records, left),
         seconds=None if None in times else sum(time for time in times if time is not None),
-        changes=tuple(_changes(sweep, records, stale, site)),
+        changes=tuple(_changes(sweep, records, stale)),
     )
 
 
@@ -162,17 +163,37 @@ def _search_time(cell: Cell, costs: Costs) -> float | None:
     return None if once is None else once * search.trainings
 
 
-def _stale(cells: Iterable[Cell], records: Records, site: Site) -> Iterator[Cell]:
-    now: dict[tuple[str, int], str | None] = {}
+def _stale(cells: Iterable[Cell], records: Records, site: Site) -> dict[Cell, tuple[str, ...]]:
+    """Finished cells of which something has changed since they were trained -> what has, a clause each."""
+    fingerprint = cache(lambda dataset, size: _fingerprint(dataset, size, site))
+    split_files = cache(lambda protocol, fold: _split_files(protocol, fold, site))
+    found = {}
     for cell in cells:
-        record = records.finished.get(cell.key)
-        if record is None or record.fingerprint is None:
-            continue
-        images = cell.images.dataset, cell.images.size
-        if images not in now:
-            now[images] = _fingerprint(*images, site)
-        if now[images] not in (None, record.fingerprint):
-            yield cell
+        if record := records.finished.get(cell.key):
+            images = cell.images
+            told = [
+                *_changed_images(images, record.fingerprint, fingerprint),
+                *_changed_files(images, record.split_files, split_files),
+            ]
+            found |= {cell: tuple(told)} if told else {}
+    return found
+
+
+def _changed_images(images: Images, then: str | None, fingerprint: Callable[[str, int], str | None]) -> Iterator[str]:
+    now = fingerprint(images.dataset, images.size) if then else None
+    if now not in (None, then):
+        yield (
+            f"the images of '{images.dataset}' at {images.size} px have changed (fingerprint {then} then, {now} now)"
+        )
+
+
+def _changed_files(
+    images: Images, then: Mapping[str, str], split_files: Callable[[str, int], Mapping[str, str]]
+) -> Iterator[str]:
+    now = split_files(images.protocol, images.fold) if then else {}
+    for name in sorted(then.keys() | now.keys()) if now else ():
+        if then.get(name) != now.get(name):
+            yield f"'{name}' of the split '{images.protocol}' fold {images.fold} has changed"
 
 
 def _fingerprint(dataset: str, size: int, site: Site) -> str | None:
@@ -181,14 +202,17 @@ def _fingerprint(dataset: str, size: int, site: Site) -> str | None:
     return fingerprint(data.DATASETS[dataset], size, site)
 
 
-def _changes(sweep: Sweep, records: Records, stale: Sequence[Cell], site: Site) -> Iterator[str]:
-    for (dataset, size), count in Counter((cell.images.dataset, cell.images.size) for cell in stale).items():
-        first = next(cell for cell in stale if (cell.images.dataset, cell.images.size) == (dataset, size))
-        was = records.finished[first.key].fingerprint
-        yield (
-            f"{count} finished cells are stale: the images of '{dataset}' at {size} px have changed "
-            f"(fingerprint {was} then, {_fingerprint(dataset, size, site)} now)"
-        )
+def _split_files(protocol: str, fold: int, site: Site) -> Mapping[str, str]:
+    """As they are now; empty where they are not all there."""
+    try:
+        return digests_of(protocol, fold, site.data)
+    except FileNotFoundError:
+        return {}
+
+
+def _changes(sweep: Sweep, records: Records, stale: Mapping[Cell, Sequence[str]]) -> Iterator[str]:
+    for what, count in Counter(clause for told in stale.values() for clause in told).items():
+        yield f"{count} finished cells are stale: {what}"
     declared = {cell.key for cell in sweep.cells}
     gone = [each.cell for key, each in records.finished.items() if key not in declared]
     if gone:

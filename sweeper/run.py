@@ -80,7 +80,7 @@ def _run(
     needed = [each.sweep for each in plans if _is_left(each, site)]
     if needed:
         aside = ThreadPool(1)  # whose thread no exit waits for
-        preparing = aside.apply_async(lambda: (_prepare(needed, site), import_module("sweeper.tuning")))
+        preparing = aside.apply_async(lambda: (_prepare(needed, site, again), import_module("sweeper.tuning")))
         from sweeper import cluster  # Ray takes seconds to import: not for a plan, nor for a study that is done
 
         if preparing.ready():
@@ -117,7 +117,7 @@ def _in_order(sweeps: Sequence[Sweep], plans: Sequence[Plan], site: Site, again:
         now = stages.plans(sweeps, site, again)[number]
         if not now.waits:
             _say([now])
-            _prepare([now.sweep], site)
+            _prepare([now.sweep], site, again)
             yield now
 
 
@@ -237,16 +237,16 @@ def _unrecorded(sweep: Sweep, site: Site) -> bool:
 def _refuse_stale(now: Plan, again: Collection[str]) -> None:
     if now.stale and "stale" not in again:
         raise ValueError(
-            f"study '{now.sweep.name}': {now.changes[0]}; put the images back, name the study anew, "
+            f"study '{now.sweep.name}': {now.changes[0]}; put back what was there, name the study anew, "
             "or train these cells again with --again stale"
         )
 
 
-def _prepare(sweeps: Sequence[Sweep], site: Site) -> None:
+def _prepare(sweeps: Sequence[Sweep], site: Site, again: Collection[str]) -> None:
     """Decodes every data set once and makes every split, so that bad data is known before anything is trained."""
     from sweeper import gate  # pandas, which a plan does without
 
-    found = gate.judge(sweeps, site, _CONSOLE.print)
+    found = gate.judge(sweeps, site, _CONSOLE.print, again)
     for sweep in sweeps:
         store.initialise(site, sweep.name)
         gate.record(found[sweep.name], site, sweep.name)

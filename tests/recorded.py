@@ -39,6 +39,7 @@ def sealed_folder(
     predictions: pd.DataFrame | None = None,
     states: Callable[[Path], None] = write_states,
     fingerprint: str = "f",
+    split_files: Mapping[str, str] = {},
 ) -> Path:
     """A trained cell's folder; the last epoch is the best."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -58,6 +59,7 @@ def sealed_folder(
         seconds=sum(each.seconds for each in done),
         parts=1,
         tags={"sweeper.commit": "abc"},
+        split_files=dict(split_files),
     )
     (folder / "outcome.json").write_text(outcome.to_json())
     seal(folder)

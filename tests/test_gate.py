@@ -98,6 +98,8 @@ def test_split_files_that_change_after_the_start_are_refused(site: Site) -> None
         file.write("\n\n")
     with pytest.raises(ValueError, match=r"the files of .* have changed since the study was begun"):
         gate.judge([sweep], site, print)
+    (again,) = gate.judge([sweep], site, print, ["stale"])["study"]
+    assert again.files != splits[0].files
 
 
 @pytest.mark.parametrize("reason", ["", "  ", True, 3])

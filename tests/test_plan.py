@@ -19,6 +19,7 @@ from rich.console import Console
 from sweeper import data, ledger, store
 from sweeper.cell import L2, Cell, Cka, Knn, LrSearch, make_cell
 from sweeper.data.cache import cached, fingerprint
+from sweeper.data.split_files import digests_of
 from sweeper.grid import Sweep, load
 from sweeper.outcome import ATTEMPTS, Fault
 from sweeper.plan import Plan, as_table, attempts, plan
@@ -200,6 +201,37 @@ def test_a_cell_recorded_without_a_fingerprint_is_not_stale(here: Site, study: s
     cached(data.DATASETS["folder:lesions"], 8, here)
     cell = CELL.replace(dataset="folder:lesions")
     store.client_of(here.tracking).delete_tag(record(here, study, cell), store.FINGERPRINT)
+    assert plan(Sweep(name=study, cells=[cell]), here).stale == ()
+
+
+def test_a_finished_cell_whose_split_files_have_changed_is_stale_and_the_file_is_named(here: Site, study: str) -> None:
+    for fold in (1, 2):
+        for part in data.dataset.PARTS:
+            (here.data / "cut").mkdir(exist_ok=True)
+            (here.data / "cut" / f"{part}_fold{fold}.csv").write_text(f"path\n{part}_{fold}.png\n")
+    cells = [CELL.replace(protocol="files:cut", fold=fold) for fold in (1, 2)]
+    for cell in cells:
+        record(here, study, cell, split_files=digests_of("files:cut", cell.images.fold, here.data))
+    sweep = Sweep(name=study, cells=cells)
+    assert (plan(sweep, here).stale, plan(sweep, here).changes) == ((), ())
+    (here.data / "cut" / "val_fold2.csv").write_text("path\nanother.png\n")
+    found = plan(sweep, here)
+    assert (found.stale, found.left) == ((cells[1],), ())
+    assert found.changes == ("1 finished cells are stale: 'val_fold2.csv' of the split 'files:cut' fold 2 has changed",)
+    assert plan(sweep, here, ("stale",)).left == (cells[1],)
+
+
+def test_a_cell_recorded_without_its_split_files_is_not_stale(here: Site, study: str) -> None:
+    """By an older commit."""
+    (here.data / "cut.csv").write_text("image,label,patient,part\na.png,x,p,train\n")
+    cell = CELL.replace(protocol="files:cut.csv", fold=0)
+    record(here, study, cell)
+    assert plan(Sweep(name=study, cells=[cell]), here).stale == ()
+
+
+def test_split_files_that_are_not_there_make_nothing_stale(here: Site, study: str) -> None:
+    cell = CELL.replace(protocol="files:nowhere", fold=1)
+    record(here, study, cell, split_files={"train_fold1.csv": "0123456789abcdef"})
     assert plan(Sweep(name=study, cells=[cell]), here).stale == ()
 
 

@@ -5,6 +5,7 @@ How a set is cut stands in `folds`; a kept split is used only by the very code a
 
 import hashlib
 import io
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import version
@@ -20,6 +21,7 @@ from sweeper.data import folds, labels
 from sweeper.data.cache import Cached
 from sweeper.data.dataset import PARTS
 from sweeper.data.protocols import FILES
+from sweeper.data.split_files import digests_of
 from sweeper.site import Site
 from sweeper.work import write_whole
 
@@ -35,20 +37,31 @@ def parts_of(whole: Cached, images: Images, site: Site) -> pd.Series:
         ValueError: as `folds.split`.
         FileNotFoundError: likewise.
     """
-    return _parts_of(whole, replace(images, augment="none", pixels="source"), site)  # the axes that cut nothing
+    return _parts_of(whole, _cut_by(images), site)[0]
+
+
+def files_read(whole: Cached, images: Images, site: Site) -> Mapping[str, str]:
+    """`split_files.digests_of` the split that `parts_of` makes, as its files were when this process read them."""
+    return _parts_of(whole, _cut_by(images), site)[1]
+
+
+def _cut_by(images: Images) -> Images:
+    """Without the axes that cut nothing."""
+    return replace(images, augment="none", pixels="source")
 
 
 @lru_cache(maxsize=64)
-def _parts_of(whole: Cached, images: Images, site: Site) -> pd.Series:
+def _parts_of(whole: Cached, images: Images, site: Site) -> tuple[pd.Series, Mapping[str, str]]:
     axes: dict[str, Any] = {name: getattr(images, name) for name in ("fold", "fraction", "shots", "protocol")}
     path = site.cache / "splits" / f"{digest([whole.fingerprint, images.dataset, axes, _made_by()])}.npy"
     if path.exists():
-        return pd.Series(_NAMES[np.load(path)], index=whole.index.index, name="part", dtype="str")
+        return pd.Series(_NAMES[np.load(path)], index=whole.index.index, name="part", dtype="str"), {}
+    files = digests_of(images.protocol, images.fold, site.data)
     several = whole.task == "multilabel"
     parts = folds.split(whole.index, **axes, root=site.data, name=images.dataset, several=several)
     if not images.protocol.startswith(FILES):
         _keep(parts, path)
-    return parts
+    return parts, files
 
 
 def _keep(parts: pd.Series, path: Path) -> None:

@@ -4,8 +4,8 @@ Batches, epochs and the order of the images are the training loop's; random chan
 `augment`.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -17,7 +17,7 @@ from sweeper.data import DATASETS
 from sweeper.data.augment import AUGMENTS, View, view_of
 from sweeper.data.cache import Cached, cached
 from sweeper.data.dataset import Metric, Task, target_columns
-from sweeper.data.kept_splits import parts_of
+from sweeper.data.kept_splits import files_read, parts_of
 from sweeper.data.moving import move
 from sweeper.site import Site
 
@@ -92,6 +92,8 @@ class Loaded:
     """The validation score that selects."""
     fingerprint: str
     """Of the whole set at this size, whatever the fold."""
+    split_files: Mapping[str, str] = field(default_factory=dict)
+    """As `split_files.digests_of` makes it: of the files that say which images a part has, if files do."""
 
 
 def load(images: Images, site: Site, *, look: bool = True) -> Loaded:
@@ -120,6 +122,7 @@ def load(images: Images, site: Site, *, look: bool = True) -> Loaded:
         task=whole.task,
         metric=DATASETS[images.dataset].metric,
         fingerprint=whole.fingerprint,
+        split_files=files_read(whole, images, site),
     )
 
 

@@ -3,6 +3,7 @@
 Nothing is drawn here, and labels and patients stay the set's own: a file says which images a part has and nothing else.
 """
 
+import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from sweeper.cell import digest
 from sweeper.data.dataset import PARTS
+from sweeper.data.protocols import FILES
 from sweeper.data.tables import read_table
 
 if TYPE_CHECKING:
@@ -63,6 +65,22 @@ def read_parts(index: "pd.DataFrame", path: str, *, fold: int, root: Path, where
 def fingerprint(table: "pd.DataFrame") -> str:
     """16 hex digits of the rows of a split, whatever their order: equal for equal image, label, patient and part."""
     return digest(table[list(COLUMNS)].astype("str").sort_values("image").to_numpy().tolist())
+
+
+def digests_of(protocol: str, fold: int, root: Path) -> dict[str, str]:
+    """The name of each file that makes a split, below what the protocol names -> 16 hex digits of its content.
+
+    None where no files make it.
+
+    Raises:
+        FileNotFoundError: when a file is not there.
+    """
+    if not protocol.startswith(FILES):
+        return {}
+    path = protocol.removeprefix(FILES)
+    place = root / Path(path).expanduser()
+    told = {each.relative_to(place.parent if each == place else place): each for each in files_of(path, fold, root)}
+    return {name.as_posix(): hashlib.sha256(each.read_bytes()).hexdigest()[:16] for name, each in told.items()}
 
 
 def files_of(protocol_path: str, fold: int, root: Path) -> list[Path]:

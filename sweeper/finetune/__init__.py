@@ -139,6 +139,7 @@ def _fit_worker(config: dict[str, Any]) -> None:
         seconds=sum(epoch.seconds for epoch in training.done) + tested,
         parts=config["parts"],
         tags={**config["tags"], store.DEVICE: device_name(ready.view.device)},
+        split_files=ready.data.split_files,
     )
     if training.first:
         _save(ready, folder / "best.safetensors", cell)

@@ -103,6 +103,7 @@ class Training:
             "parts": self._parts,
             "tags": config["tags"],
             "fingerprint": self.ready.data.fingerprint,
+            **({"split_files": dict(files)} if (files := self.ready.data.split_files) else {}),
         }
         self._go_on()
 

@@ -1,5 +1,7 @@
 """How a record names things: the tags of a run, and a cell's numbers. MLflow itself is not needed for that."""
 
+import json
+
 from sweeper.outcome import Epoch, Outcome
 
 KEY, CELL, ERROR, FAULT, ATTEMPTS, LR_FOUND, FINGERPRINT, SECONDS, EPOCHS, PROBE = (
@@ -8,6 +10,8 @@ KEY, CELL, ERROR, FAULT, ATTEMPTS, LR_FOUND, FINGERPRINT, SECONDS, EPOCHS, PROBE
 )
 DEVICE = "sweeper.device"
 """Tag: the name of the device that a cell was trained on; older records lack it."""
+SPLIT_FILES = "sweeper.split_files"
+"""Tag: JSON of `Outcome.split_files`; only where files say which images a part has."""
 SETTING = "sweeper.setting"
 """Tag of a rate search's run, which has no key: it is no cell's."""
 REPORT = "sweeper.report"
@@ -46,4 +50,5 @@ def outcome_tags(outcome: Outcome) -> dict[str, str]:
         SECONDS: repr(outcome.seconds),
         EPOCHS: str(len(outcome.epochs)),
     }
-    return known | dict(outcome.tags)
+    files = {SPLIT_FILES: json.dumps(dict(outcome.split_files), sort_keys=True)} if outcome.split_files else {}
+    return known | files | dict(outcome.tags)

@@ -1,7 +1,9 @@
 """Splits are cut once: whoever asks later, in whatever process, reads the same parts without scikit-learn."""
 
+import hashlib
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +14,7 @@ from sweeper.cell import Images
 from sweeper.data import DATASETS, folds, kept_splits
 from sweeper.data.cache import cached
 from sweeper.data.kept_splits import parts_of
+from sweeper.data.loading import load
 from sweeper.site import Site
 
 ASKED = [
@@ -74,6 +77,22 @@ def test_what_files_say_is_not_kept(site: Site) -> None:
     found = parts_of(whole, Images(dataset=images.dataset, fold=0, size=8, protocol="files:parts.csv"), site)
     assert list(found) == list(parts)
     assert not _kept(site)
+
+
+def test_a_process_tells_the_split_files_as_it_read_them(site: Site) -> None:
+    """Not as they are when it records what it trained."""
+    write_classes(site.data / "pets", {"cat": 12, "dog": 12})
+    whole = cached(DATASETS["folder:pets"], 8, site)
+    table = whole.index[["image", "label", "patient"]].assign(part=folds.split(whole.index, fold=1, name="pets"))
+    table.to_csv(site.data / "parts.csv", index=False)
+    images = Images(dataset="folder:pets", fold=0, size=8, protocol="files:parts.csv")
+    first = load(images, site).split_files
+    assert first == {"parts.csv": hashlib.sha256((site.data / "parts.csv").read_bytes()).hexdigest()[:16]}
+    table.iloc[::-1].to_csv(site.data / "parts.csv", index=False)
+    assert load(replace(images, augment="flip"), site).split_files == first
+    kept_splits._parts_of.cache_clear()
+    assert load(images, site).split_files != first
+    assert load(replace(images, protocol="sweeper", fold=1), site).split_files == {}
 
 
 def test_a_process_that_finds_a_kept_split_does_without_scikit_learn(site: Site) -> None:

@@ -11,7 +11,7 @@ from sweeper.data import DATASETS
 from sweeper.data.dataset import make_index, read_index
 from sweeper.data.export_split import export, main
 from sweeper.data.folds import split
-from sweeper.data.split_files import fingerprint
+from sweeper.data.split_files import digests_of, fingerprint
 
 PARTS = {"train": range(12), "val": range(12, 16), "test": range(16, 20)}
 DIGITS = Images(dataset="digits", fold=3, fraction=0.2)
@@ -45,6 +45,21 @@ def _expected(index: pd.DataFrame) -> list[str]:
 def test_the_folds_of_hidden_representations_are_read(index: pd.DataFrame, tmp_path: Path, fold: int) -> None:
     _write(tmp_path, f"{{part}}_fold{fold}.csv")
     assert _read(index, tmp_path, fold).tolist() == _expected(index)
+
+
+@pytest.mark.parametrize(("name", "fold"), [("{part}_fold2.csv", 2), ("2/{part}.csv", 2), ("{part}.csv", 0)])
+def test_the_files_that_make_a_split_are_told_apart_by_name_and_content(tmp_path: Path, name: str, fold: int) -> None:
+    _write(tmp_path / "cut", name)
+    before = digests_of("files:cut", fold, tmp_path)
+    assert set(before) == {name.format(part=part) for part in PARTS}
+    val = tmp_path / "cut" / name.format(part="val")
+    val.write_bytes(val.read_bytes() + b"\n")
+    after = digests_of("files:cut", fold, tmp_path)
+    assert {each for each in before if before[each] != after[each]} == {name.format(part="val")}
+
+
+def test_no_files_are_told_where_no_files_make_the_split(tmp_path: Path) -> None:
+    assert digests_of("sweeper", 1, tmp_path) == {}
 
 
 def test_the_exp_folders_of_truncated_transfer_are_read_by_image_id(index: pd.DataFrame, tmp_path: Path) -> None:
