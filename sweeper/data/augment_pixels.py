@@ -3,6 +3,7 @@
 What is drawn is drawn by `augment`; places between pixels are in `augment_places`.
 """
 
+import numpy as np
 import torch
 
 from sweeper.data.moving import move
@@ -17,13 +18,34 @@ def pick(images: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> tor
     Args:
         images: (n, channels, height, width).
         rows: int64 (n, height), on the CPU.
-        columns: int64 (n, width), on the CPU.
+        columns: int64 (n, width), on the CPU: places that go up or down by one, but may stay where they begin and end.
     """
+    if images.device.type == "cpu" and images.shape[-1] > 1:
+        return _slice(images, rows, columns)
     number, channels, height, width = images.shape
     lines = torch.arange(number).view(-1, 1) * height + rows  # (n, height): as if all images were one below the other
     places = move(lines * width, images.device)[:, :, None] + move(columns, images.device)[:, None, :]
     pixels = images.movedim(1, -1).reshape(-1, channels).index_select(0, places.flatten())
     return pixels.view(number, height, width, channels).movedim(-1, 1)
+
+
+def _slice(images: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    """What `pick` finds, by whole lines and stretches of them: a processor takes five times as long pixel by pixel."""
+    found = torch.empty_like(images, memory_format=torch.channels_last).movedim(1, -1)
+    steps = columns.diff(dim=1)
+    moving = (steps != 0).int()
+    first = moving.argmax(dim=1)
+    last = moving.shape[1] - moving.flip(1).argmax(dim=1)  # of the places that are not the edge again
+    ways = steps.gather(1, first.view(-1, 1)).squeeze(1)
+    stretches = zip(first.tolist(), last.tolist(), ways.tolist(), columns.tolist(), strict=True)
+    for row, (start, stop, way, places) in enumerate(stretches):
+        lines = images[row].movedim(0, -1).index_select(0, rows[row])  # (height, width, channels)
+        low, high = sorted((places[start], places[stop]))
+        stretch = lines[:, low : high + 1]
+        found[row, :, start : stop + 1] = stretch.flip(1) if way < 0 else stretch
+        found[row, :, :start] = lines[:, places[0] : places[0] + 1]
+        found[row, :, stop + 1 :] = lines[:, places[-1] : places[-1] + 1]
+    return found.movedim(-1, 1)
 
 
 def mirrored(length: int, chosen: torch.Tensor) -> torch.Tensor:
@@ -57,10 +79,30 @@ def exchanged(images: torch.Tensor, rows: torch.Tensor, others: torch.Tensor) ->
         rows: int64 (n,), on the CPU.
         others: (n, channels, height, width), of the same type.
     """
-    found, others = images.movedim(1, -1).clone(memory_format=torch.contiguous_format), others.movedim(1, -1)
-    if images.device.type == "cpu":  # ten times as fast as by index, which copies byte by byte
-        for row, other in zip(rows.tolist(), others, strict=True):
-            found[row] = other
-    else:
-        found.index_copy_(0, move(rows, images.device), others.contiguous())
-    return found.movedim(-1, 1)
+    found = copied(images)
+    put(found, rows, others)
+    return found
+
+
+def copied(images: torch.Tensor) -> torch.Tensor:
+    """The images (n, channels, height, width) once more, in memory as channels_last."""
+    return images.movedim(1, -1).clone(memory_format=torch.contiguous_format).movedim(-1, 1)
+
+
+def put(images: torch.Tensor, rows: torch.Tensor, others: torch.Tensor) -> None:
+    """Overwrites the images in these rows.
+
+    Args:
+        images: (n, channels, height, width), in memory as channels_last.
+        rows: int64 (n,), on the CPU.
+        others: (rows, channels, height, width); floats for bytes are whole numbers of 0..255.
+    """
+    into, others = images.movedim(1, -1), others.movedim(1, -1)
+    if images.device.type != "cpu":
+        into.index_copy_(0, move(rows, images.device), others.to(images.dtype).contiguous())
+        return
+    for row, other in zip(rows.tolist(), others, strict=True):  # by index it would be copied byte by byte
+        if other.dtype == torch.float32 and into.dtype == torch.uint8:
+            np.copyto(into[row].numpy(), other.numpy(), casting="unsafe")  # torch takes three times as long
+        else:
+            into[row] = other

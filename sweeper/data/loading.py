@@ -15,6 +15,7 @@ import torch
 from sweeper.cell import Images
 from sweeper.data import DATASETS
 from sweeper.data.augment import AUGMENTS, View, view_of
+from sweeper.data.augment_pixels import AT_ONCE
 from sweeper.data.cache import Cached, cached
 from sweeper.data.dataset import Metric, Task, target_columns
 from sweeper.data.kept_splits import files_read, parts_of
@@ -152,7 +153,12 @@ def normalise(images: torch.Tensor, mean: Sequence[float], std: Sequence[float],
     if order == "bgr":
         images = images.flip(1)
     centre, scale = _row(tuple(mean), tuple(std), images.shape[-1], images.device)
-    return images.to(torch.float32, copy=True).sub_(centre).div_(scale)
+    if images.device.type != "cpu":
+        return images.to(torch.float32, copy=True).sub_(centre).div_(scale)
+    found = torch.empty_like(images, dtype=torch.float32)
+    for some, shown in zip(found.split(AT_ONCE), images.split(AT_ONCE), strict=True):
+        some.copy_(shown).sub_(centre).div_(scale)
+    return found
 
 
 @lru_cache(maxsize=64)

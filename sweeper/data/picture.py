@@ -30,7 +30,8 @@ def decode_file(path: Path, channels: int) -> np.ndarray:
     """
     try:
         image = open_dicom(path) if path.suffix.lower() in DICOM_SUFFIXES else _open_picture(path)
-        pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))  # (height, width[, 3])
+        mode = "L" if channels == 1 else "RGB"
+        pixels = np.asarray(image if image.mode == mode else image.convert(mode))  # (height, width[, 3])
     except Exception as error:  # a damaged file makes Pillow raise nearly anything; only the path is missing in it
         raise ValueError(f"image {path} cannot be decoded: {error}; replace it by a sound copy") from error
     return pixels.reshape(*pixels.shape[:2], channels)
@@ -38,12 +39,12 @@ def decode_file(path: Path, channels: int) -> np.ndarray:
 
 def _open_picture(path: Path) -> Image.Image:
     """The image upright, in a mode that converts to grey and to colour."""
-    with Image.open(path) as file:
-        upright = ImageOps.exif_transpose(file)
-        if upright.mode.startswith(_DEEP):
-            return Image.fromarray(to_eight_bits(np.asarray(upright)))
-        upright.load()
-        return _without_palette(upright)
+    with Image.open(path) as image:
+        ImageOps.exif_transpose(image, in_place=True)  # else it copies what stands upright already
+        image.load()
+    if image.mode.startswith(_DEEP):
+        return Image.fromarray(to_eight_bits(np.asarray(image)))
+    return _without_palette(image)
 
 
 def _without_palette(image: Image.Image) -> Image.Image:
