@@ -34,6 +34,8 @@ HASH_BITS, SIMILAR, SIDE = 4, 0.995, 64
 _TWINS = "twins-1.parquet"
 """Raise the number whenever what counts as a twin changes."""
 _PAIRS_AT_ONCE = 4096
+_ROUNDING = 1e-4
+"""Outlines are floats of 32 bits."""
 
 
 _Kind = Literal["patient", "identical", "near"]
@@ -100,19 +102,19 @@ def find_twins(pixels: np.ndarray) -> pd.DataFrame:
 
     An equal image stands once, with the first one that it equals, -1 bits and correlation 1; near-duplicates are found
     among the first ones only. Hashes are compared where they agree in one of five stretches, as those that differ in at
-    most four bits must: time grows with the pairs that agree, not with all pairs.
+    most four bits must: time grows with the pairs that agree, not with all pairs. Of these nothing is kept but those
+    whose outlines leave it open whether they correlate, so that many images of one hash, as dark ones, take no memory.
 
     Args:
         pixels: uint8 (images, size, size, channels), 1 or 3 channels.
     """
-    seen: dict[bytes, int] = {}
-    marks = (hashlib.sha256(each.tobytes()).digest() for each in pixels)
-    firsts = np.array([seen.setdefault(mark, row) for row, mark in enumerate(marks)])
+    firsts, hashes, outlines = _seen_once(pixels)
     rows = np.flatnonzero(firsts == np.arange(len(pixels)))
     equal = np.flatnonzero(firsts != np.arange(len(pixels)))
     tables = [pd.DataFrame({"row": firsts[equal], "twin": equal, "bits": -1, "correlation": 1.0})]
-    pairs, bits = _close(_hashes(pixels, rows))
-    if len(pairs):
+    kept = [(pairs[may], bits[may]) for pairs, bits in _close(hashes) for may in [_may_correlate(outlines, pairs)]]
+    if any(len(pairs) for pairs, _ in kept):
+        pairs, bits = (np.concatenate(each) for each in zip(*kept, strict=True))
         alike = _correlations(pixels, rows[pairs])
         near = pd.DataFrame(rows[pairs], columns=["row", "twin"]).assign(bits=bits, correlation=alike)
         tables.append(near[near["correlation"] > SIMILAR])
@@ -147,17 +149,52 @@ def _meet_near(groups: np.ndarray, twins: pd.DataFrame, ours: np.ndarray, theirs
     return np.stack([shared, theirs[first[np.searchsorted(known, wanted)]]], axis=1)
 
 
-def _hashes(pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """The perceptual hash of each of these images, uint64 (rows,)."""
+def _seen_once(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each image the first that it equals, int64 (images,), and of each first one hash and outline.
+
+    The hash is the perceptual one, uint64 (firsts,); the outline is `_outline`'s, (firsts, places). Every image is read
+    once: all of them may be more than the memory holds.
+    """
     import imagehash
 
-    packed = [np.packbits(imagehash.phash(_picture(pixels[row])).hash.reshape(-1)) for row in rows]  # 8 bytes each
-    return np.array(packed, dtype=np.uint8).reshape(-1, 8).view(np.uint64).reshape(-1)
+    known: dict[bytes, int] = {}
+    firsts, hashes, outlines = np.empty(len(pixels), np.int64), [], []
+    for row, each in enumerate(pixels):
+        firsts[row] = known.setdefault(hashlib.sha256(np.ascontiguousarray(each)).digest(), row)
+        if firsts[row] == row:
+            grey = _picture(each).convert("L")
+            hashes.append(np.packbits(imagehash.phash(grey).hash.reshape(-1)))  # 8 bytes
+            outlines.append(_outline(_thumbnail(grey)))
+    packed = np.array(hashes, dtype=np.uint8).reshape(-1, 8)
+    return firsts, packed.view(np.uint64).reshape(-1), np.array(outlines, dtype=np.float32)
 
 
-def _close(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of hashes that differ in at most `HASH_BITS` bits, (pairs, 2), and in how many, (pairs,)."""
-    pairs, bits = [np.empty((0, 2), np.int64)], [np.empty(0, np.int64)]
+def _outline(small: np.ndarray) -> np.ndarray:
+    """The sums of at most 8 x 8 patches of a small image after standardisation, each by the root of its size.
+
+    These are coordinates in an orthogonal projection, so two outlines are never farther apart than the images, and
+    images of unit length that correlate by r are the root of 2 - 2r apart. Float32 (patches,).
+    """
+    side = round(small.size**0.5)
+    edges = np.unique(np.linspace(0, side, 9).round().astype(int))
+    image = _standardised(small.reshape(1, -1)).reshape(side, side)
+    sums = np.add.reduceat(np.add.reduceat(image, edges[:-1], axis=0), edges[:-1], axis=1)
+    long = np.sqrt(np.diff(edges))
+    return (sums / np.outer(long, long)).reshape(-1)
+
+
+def _may_correlate(outlines: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Whether the outlines of each pair are as near as a correlation above `SIMILAR` makes them, bool (pairs,)."""
+    found = np.empty(len(pairs), dtype=bool)
+    for start in range(0, len(pairs), _PAIRS_AT_ONCE):
+        now = slice(start, start + _PAIRS_AT_ONCE)
+        between = outlines[pairs[now, 0]] - outlines[pairs[now, 1]]
+        found[now] = (between**2).sum(axis=1) < 2 * (1 - SIMILAR) + _ROUNDING
+    return found
+
+
+def _close(hashes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of hashes that differ in at most `HASH_BITS` bits, (pairs, 2), and in how many, (pairs,), in portions."""
     edges = np.linspace(0, 64, HASH_BITS + 2).round().astype(int)
     masks = [np.uint64((1 << int(stop)) - (1 << int(start))) for start, stop in pairwise(edges)]
     for number, mask in enumerate(masks):
@@ -167,9 +204,7 @@ def _close(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             new = count <= HASH_BITS
             for earlier in masks[:number]:  # these were found there
                 new &= (differing & earlier) != 0
-            pairs.append(np.sort(np.stack([ours[new], theirs[new]], axis=1), axis=1))
-            bits.append(count[new])
-    return np.concatenate(pairs), np.concatenate(bits)
+            yield np.sort(np.stack([ours[new], theirs[new]], axis=1), axis=1), count[new]
 
 
 def _agreeing(marks: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -188,7 +223,7 @@ def _agreeing(marks: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 def _correlations(pixels: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """Pearson's correlation of the grey pixels of each pair of images, (pairs,); 0 where an image is constant."""
     rows, places = np.unique(pairs, return_inverse=True)
-    small = np.stack([_thumbnail(pixels[row]) for row in rows])  # uint8 (rows, pixels)
+    small = np.stack([_thumbnail(_picture(pixels[row]).convert("L")) for row in rows])  # uint8 (rows, pixels)
     places = places.reshape(-1, 2)
     found = np.empty(len(pairs))
     for start in range(0, len(pairs), _PAIRS_AT_ONCE):
@@ -203,8 +238,8 @@ def _standardised(small: np.ndarray) -> np.ndarray:
     return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-6)
 
 
-def _thumbnail(pixels: np.ndarray) -> np.ndarray:
-    grey, side = _picture(pixels).convert("L"), min(SIDE, len(pixels))
+def _thumbnail(grey: Image.Image) -> np.ndarray:
+    side = min(SIDE, grey.height)
     return np.asarray(grey.resize((side, side), Image.Resampling.BOX)).reshape(-1)
 
 

@@ -1,5 +1,6 @@
 """What parts share: against brute force, on made images and on real sets."""
 
+import tracemalloc
 from itertools import combinations
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import pandas as pd
 import pytest
 from conftest import make_site
 from PIL import Image
+from scipy.fft import idctn
+from scipy.spatial.distance import pdist
 
-from sweeper.data import DATASETS
+from sweeper.data import DATASETS, leakage
 from sweeper.data.cache import cached
 from sweeper.data.dataset import make_index
 from sweeper.data.folds import split
@@ -75,6 +78,33 @@ def test_near_duplicates_are_those_of_a_comparison_of_all_pairs() -> None:
     }
     assert 0 < len(expected) < 12 * 15
     assert _found(pixels, equal=False) == expected
+
+
+@pytest.mark.parametrize("side", [7, 28, 64])
+def test_outlines_are_never_farther_apart_than_the_images(side: int) -> None:
+    images = np.stack([_noisy(_smooth(seed, side)[..., 0], sd, seed) for seed in range(10) for sd in (0, 2, 30)])
+    whole = images.reshape(len(images), -1).astype(float)
+    whole -= whole.mean(axis=1, keepdims=True)
+    whole /= np.linalg.norm(whole, axis=1, keepdims=True)
+    outlines = np.stack([leakage._outline(each.reshape(-1)) for each in images])
+    apart, apart_outlined = pdist(whole), pdist(outlines.astype(float))
+    assert (apart_outlined <= apart + 1e-6).all()
+    assert (apart_outlined[apart > 1] > 0.5 * apart[apart > 1]).all()
+
+
+def test_many_images_of_one_hash_take_no_memory_for_their_pairs() -> None:
+    """The hash says which of the 64 slowest waves are stronger than their median, and not by how much."""
+    rng = np.random.default_rng(3)
+    waves = np.zeros((1000, 32, 32))
+    waves[:, :8, :8] = rng.permutation([1, -1] * 32).reshape(8, 8) * rng.uniform(1, 2, (1000, 8, 8))
+    pixels = (128 + 100 * idctn(waves, axes=(1, 2), norm="ortho") / 4).clip(0, 255).astype(np.uint8)[..., None]
+    assert len({str(imagehash.phash(Image.fromarray(each[..., 0]))) for each in pixels[:100]}) == 1
+    tracemalloc.start()
+    found = find_twins(pixels)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.empty
+    assert peak < 10e6  # half a million pairs as three numbers are 12 MB
 
 
 def test_constant_images_are_no_near_duplicates_of_each_other() -> None:
