@@ -20,8 +20,10 @@ from queue import SimpleQueue
 import numpy as np
 from PIL import Image
 
-_SECONDS_HERE = 0.5
-"""What is decoded within this time is not worth the start of processes."""
+_SECONDS_HERE = 0.1
+"""Images are decoded here for so long, to see how long the others would take."""
+_SECONDS_WORTH = 0.8
+"""What is decoded sooner than this is not worth the start of processes, which takes each core 0.3 s."""
 _STRETCH = 16
 """Rows that a process decodes before it answers, at most."""
 _KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
@@ -72,17 +74,19 @@ def fill(job: Job, rows: range) -> Filled:
 
 
 def fill_all(job: Job, rows: Sequence[int], keep: Callable[[range], None]) -> Generator[Filled, None, None]:
-    """Decodes rows, in stretches and in their order: here, and from half a second on in a process on every core.
+    """Decodes rows, in stretches and in their order: here, and where it takes long in a process on every core.
 
     Whoever ends it early waits for the stretches that are in work.
 
     Args:
         keep: is told of all rows that are in the file, in any order and from any thread.
     """
-    until = time.monotonic() + _SECONDS_HERE
     packed = None if job.alone else _packed(job)
+    began = time.monotonic()
     for place, row in enumerate(rows):
-        if packed is not None and time.monotonic() > until:
+        spent = time.monotonic() - began
+        expected = spent * (len(rows) - place) / max(place, 1)  # seconds, if the rest is decoded here too
+        if packed is not None and spent > _SECONDS_HERE and expected > _SECONDS_WORTH:
             yield from _fill_apart(packed, rows[place:], keep)
             return
         filled = fill(job, range(row, row + 1))

@@ -231,6 +231,7 @@ def _note_process(folder: Path, root: Path, image: str) -> np.ndarray:
 def apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything is decoded in processes of their own, from the first image on."""
     monkeypatch.setattr(decoding, "_SECONDS_HERE", -1)
+    monkeypatch.setattr(decoding, "_SECONDS_WORTH", -1)
 
 
 def test_what_other_processes_decode_is_what_this_one_does(site: Site, pets: Path, tmp_path: Path, apart: None) -> None:
@@ -400,7 +401,7 @@ from sweeper.data import DATASETS, building, decoding
 from sweeper.data.cache import cached
 from test_image_cache import slowly
 
-building._SECONDS_BETWEEN_LOGS, decoding._SECONDS_HERE = 0.05, 0.05
+building._SECONDS_BETWEEN_LOGS, decoding._SECONDS_HERE, decoding._SECONDS_WORTH = 0.05, 0.05, 0
 cached(slowly(), 5, make_site(Path(sys.argv[1])))
 """
 
