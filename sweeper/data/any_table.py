@@ -93,7 +93,7 @@ def _index(place: "Callable[[Path], Path]", classes: tuple[str, ...] | None, roo
         table = table.assign(label=_several(table, classes, path))
     _refuse_twice(table, path)
     refuse_missing((path.parent / each for each in table["image"]), path)
-    parts = table["part"].map(lambda each: each or None) if "part" in table else [None] * len(table)
+    parts = [each or None for each in table["part"]] if "part" in table else [None] * len(table)
     if foreign := sorted({each for each in parts if each is not None} - set(PARTS)):
         raise ValueError(f"table {path} has the part '{foreign[0]}'; it must be {', '.join(PARTS)}")
     patients = table["patient"] if "patient" in table else table["image"]

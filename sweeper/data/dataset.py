@@ -93,12 +93,15 @@ def read_index(dataset: Dataset, root: Path) -> tuple["pd.DataFrame", tuple[str,
 
     Raises:
         FileNotFoundError: when the set is not there.
-        ValueError: when names repeat, a class has no image, a label is no class, or only some images have a part.
+        ValueError: when names repeat, a class has no image, a label is no class, there is one label, or only some
+            images have a part.
     """
     index = dataset.index(root).sort_values("image", ignore_index=True)
     if dataset.task == "multilabel":
         return _with_targets(index, dataset)
     classes = dataset.classes or tuple(sorted(set(index["label"])))
+    if len(classes) == 1:
+        raise ValueError(f"data set '{dataset.name}': all images have the label '{classes[0]}'; it needs two at least")
     _check_index(index, classes, dataset)
     targets = {label: target for target, label in enumerate(classes)}
     return index.assign(target=index["label"].map(targets).astype("int64")), classes

@@ -120,7 +120,7 @@ def _read_parquet(path: Path) -> "pd.DataFrame":
     try:
         table = pd.read_parquet(path)
     except (OSError, ValueError) as error:
-        raise ValueError(f"table {path} cannot be read as parquet: {error}") from error
+        raise ValueError(f"table {path} cannot be read as parquet: {f'{error}'.rstrip('.')}; fetch it again") from error
     return table.astype("str").where(table.notna(), "")
 
 

@@ -192,6 +192,20 @@ def test_an_unknown_part_is_refused(folder: Path) -> None:
         _index(folder, "image,label,part", "images/0.png,x,train", "images/1.png,y,valid")
 
 
+def test_parts_that_only_some_rows_have_are_refused(folder: Path) -> None:
+    _index(folder, "image,label,part", "images/0.png,x,train", "images/1.png,y,", "images/2.png,y,test")
+    with pytest.raises(
+        ValueError, match=r"1 images are in none of the parts .*\(first: 'images/1\.png'\); give each its"
+    ):
+        read_index(DATASETS["table:own/a.csv"], folder.parent)
+
+
+def test_a_single_label_is_refused(folder: Path) -> None:
+    _index(folder, "image,label", "images/0.png,x", "images/1.png,x")
+    with pytest.raises(ValueError, match=r"own/a\.csv': all images have the label 'x'; it needs two at least"):
+        read_index(DATASETS["table:own/a.csv"], folder.parent)
+
+
 def test_a_jpeg_cut_short_is_named_with_its_place_and_the_remedy(folder: Path) -> None:
     path = draw(folder / "images" / "cut.jpg", 0, height=64, width=64)
     path.write_bytes(path.read_bytes()[:900])
