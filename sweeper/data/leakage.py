@@ -160,7 +160,7 @@ def _seen_once(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     known: dict[bytes, int] = {}
     firsts, hashes, outlines = np.empty(len(pixels), np.int64), [], []
     for row, each in enumerate(pixels):
-        firsts[row] = known.setdefault(hashlib.sha256(np.ascontiguousarray(each)).digest(), row)
+        firsts[row] = known.setdefault(hashlib.sha256(np.ascontiguousarray(each).data).digest(), row)
         if firsts[row] == row:
             grey = _picture(each).convert("L")
             hashes.append(np.packbits(imagehash.phash(grey).hash.reshape(-1)))  # 8 bytes

@@ -1,16 +1,18 @@
 """Images a second from the cache, against what the studies do: each epoch decodes every JPEG in DataLoader workers.
 
 Three questions, each answered by ratios within one run; no time is judged. It needs the real photographs of
-flower_photos, which it enlarges into a temporary folder. Run it as a script, or with
+flower_photos, which it enlarges into a temporary folder to the sizes of real sets: 600 x 450 pixels, as those of ISIC,
+1500 x 1200 pixels in grey, as chest X-rays, and 224 x 224. Run it as a script, or with
 `pytest -m benchmark -n0 -s tests/benchmarks/bench_data.py`:
 
-    python tests/benchmarks/bench_data.py [--processes 4] [--workers 4] [--repeats 3] [--images 1000]
+    python tests/benchmarks/bench_data.py [--processes 4] [--workers 4] [--repeats 3] [--images 2000]
         [--questions serving training building]
 
-`serving`: float32 batches, changed and normalised, as a training step takes them; from the cache by processes of one
-thread, as cells run on a CPU, and by Pillow, torchvision's transforms and a DataLoader with workers. `training`:
-loading against the forward and backward pass of a ResNet-18 that it feeds. `building`: the cache against a plain loop
-of one process that decodes, resizes and stores; both bring what they made to the disk.
+`serving`: float32 batches of 224 pixels, changed and normalised, as a training step takes them; from the cache by
+processes of one thread, as cells run on a CPU, and by Pillow, torchvision's transforms and a DataLoader with workers.
+Its workers are kept from epoch to epoch, and in the cases called `begun` started for each, as a DataLoader does that is
+not told otherwise. `training`: loading against the forward and backward pass of a ResNet-18 that it feeds. `building`:
+the cache against a plain loop of one process that decodes, resizes and stores; both bring what they made to the disk.
 
 The repeats alternate: both meet the same machine. `others` is the share of its processors that other programs took
 meanwhile, and `cost` the ratio of processor time per image, theirs over ours, which says more where that share is high:
@@ -60,8 +62,9 @@ from sweeper.site import Site  # noqa: E402
 
 _PHOTOS = _ROOT.parent / "shared" / "data" / "flower_photos"
 _SIZE, _BATCH = 224, 64
+_DISTINCT = 400
+"""Photographs that are enlarged; more images are the same files again, under names of their own."""
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_IMAGES = Images(dataset="folder:photos", fold=1, size=_SIZE)
 _TAIL = [vision.ToTensor(), vision.Normalize(_MEAN, _STD)]
 THEIRS = {
     "none": [vision.Resize((_SIZE, _SIZE)), *_TAIL],
@@ -79,6 +82,21 @@ THEIRS = {
 """The transforms of Peng et al. 2023 and of Matsoukas et al. 2022, as their files have them, and none."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What files of a real set are like."""
+
+    width: int
+    height: int
+    mode: str = "RGB"
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}"
+
+
+SKIN, XRAY, SMALL = Kind(width=600, height=450), Kind(width=1500, height=1200, mode="L"), Kind(width=224, height=224)
+
+
 def test_data_from_the_cache_against_the_ways_this_replaces() -> None:
     if not _PHOTOS.is_dir():
         pytest.skip(f"the photographs are not at {_PHOTOS}")
@@ -91,12 +109,12 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--processes", type=int, default=4)
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--questions", nargs="+", default=["serving", "training", "building"])
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
     print(f"\n{_surroundings()}; {chosen.processes} processes, {chosen.workers} workers; {chosen.images} images")
-    print("question  case                  ours/s  theirs/s   ratio: median     min     max    cost  others")
+    print("question  case                       ours/s  theirs/s   ratio: median     min     max    cost  others")
     with tempfile.TemporaryDirectory() as made:
         site = Site(data=Path(made), cache=Path(made) / "cache", storage=Path(made), tracking="")
         for question in chosen.questions:
@@ -104,40 +122,42 @@ def main(arguments: list[str]) -> None:
 
 
 def _serving(site: Site, chosen: argparse.Namespace) -> None:
-    part, context = _photos(site, chosen.images), multiprocessing.get_context("spawn")
+    context, cases = multiprocessing.get_context("spawn"), [(SKIN, True), (SKIN, False), (SMALL, True), (XRAY, True)]
     with ProcessPoolExecutor(chosen.processes, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        for name in THEIRS:
+        for kind, kept in cases:
+            folder = _photos(site, kind, chosen.images)
+            for name in THEIRS if kind.mode == "RGB" else ["none"]:
 
-            def ours(name: str = name) -> int:
-                return sum(pool.map(partial(_see_all, site), [name] * chosen.processes))
+                def ours(dataset: str = f"folder:{folder.name}", name: str = name) -> int:
+                    return sum(pool.map(partial(_see_all, site, dataset), [name] * chosen.processes))
 
-            compare("serving", name, ours, _serve_theirs(part, site, name, chosen.workers), chosen.repeats)
+                theirs = _serve_theirs(folder, name, chosen.workers, kept=kept)
+                case = f"{name} {kind}{'' if kept else ' begun'}"
+                compare("serving", case, ours, theirs, chosen.repeats)
 
 
-def _see_all(site: Site, name: str) -> int:
+def _see_all(site: Site, dataset: str, name: str) -> int:
     """What a cell does in an epoch, without the network: how many images it saw."""
-    return _serve(load(_IMAGES, site).train, name)()
+    return _serve(_train_part(site, dataset), name)()
 
 
 def _training(site: Site, chosen: argparse.Namespace) -> None:
-    part = _photos(site, chosen.images)
+    part = _train_part(site, f"folder:{_photos(site, SKIN, chosen.images).name}")
     for name in THEIRS:
         compare("training", name, _serve(part, name), _train(part), chosen.repeats)
 
 
 def _building(site: Site, chosen: argparse.Namespace) -> None:
-    for size, copies in ((_SIZE, 4), (4 * _SIZE, 1)):
-        folder = site.data / f"photos_{size}"
-        _enlarge(folder, chosen.images, size, copies)
-        case, both = f"{copies * chosen.images} JPEGs of {size}", (_build(folder.name, site), _build_plainly(folder))
-        compare("building", case, *both, chosen.repeats, warm=False)
+    few, many = chosen.images // 10, 5 * chosen.images
+    for kind, number in ((SKIN, few), (SKIN, chosen.images), (SKIN, many), (SMALL, many), (XRAY, chosen.images)):
+        folder = _photos(site, kind, number)
+        both = (_build(folder.name, site), _build_plainly(folder))
+        compare("building", f"{number} of {kind}", *both, chosen.repeats, warm=False)
 
 
-def _photos(site: Site, number: int) -> Part:
-    """The training part of so many photographs, from the cache."""
-    if not (site.data / "photos").exists():
-        _enlarge(site.data / "photos", number, _SIZE)
-    return load(_IMAGES, site).train
+def _train_part(site: Site, dataset: str) -> Part:
+    """As a cell has it that is not the first of its set in a process."""
+    return load(Images(dataset=dataset, fold=1, size=_SIZE), site, look=False).train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +195,7 @@ def compare(
     ratios = [mine.rate / other.rate for mine, other in pairs]
     cost = statistics.median(other.cost / mine.cost for mine, other in pairs)
     spread = "".join(f"{each:8.2f}" for each in (statistics.median(ratios), min(ratios), max(ratios), cost))
-    line = f"{question:9s} {case:20s} {rates[0]:7.0f}  {rates[1]:8.1f}         {spread}"
+    line = f"{question:9s} {case:25s} {rates[0]:7.0f}  {rates[1]:8.1f}         {spread}"
     print(f"{line}   {max(busy - own, 0) / whole:5.0%}", flush=True)
 
 
@@ -209,16 +229,16 @@ class _Files(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
             return self._transform(file.convert("RGB")), index % 5
 
 
-def _serve_theirs(part: Part, site: Site, name: str, workers: int) -> Callable[[], int]:
-    files = _Files([site.data / "photos" / each for each in part.names], vision.Compose(THEIRS[name]))
+def _serve_theirs(folder: Path, name: str, workers: int, *, kept: bool) -> Callable[[], int]:
+    files = _Files(sorted(folder.rglob("*.jpg")), vision.Compose(THEIRS[name]))
     loader = DataLoader(
-        files, batch_size=_BATCH, shuffle=True, num_workers=workers, prefetch_factor=4, persistent_workers=True
+        files, batch_size=_BATCH, shuffle=True, num_workers=workers, prefetch_factor=4, persistent_workers=kept
     )
 
     def run() -> int:
         for batch, _ in loader:
             assert batch.dtype == torch.float32
-        return len(part)
+        return len(files)
 
     return run
 
@@ -262,15 +282,23 @@ def _build_plainly(folder: Path) -> Callable[[], int]:
     return run
 
 
-def _enlarge(folder: Path, number: int, size: int, copies: int = 1) -> None:
-    """So many photographs, evenly over the classes, as JPEGs of size x size pixels, each several times."""
-    for place in sorted(path for path in _PHOTOS.iterdir() if path.is_dir()):
-        (folder / place.name).mkdir(parents=True)
-        for path in sorted(place.glob("*.jpg"))[: number // 5]:
+def _photos(site: Site, kind: Kind, number: int) -> Path:
+    """A folder of so many JPEGs, as evenly over the classes as can be."""
+    folder = site.data / f"{number}_{kind}"
+    photos = [sorted(path.glob("*.jpg")) for path in sorted(_PHOTOS.iterdir()) if path.is_dir()]
+    chosen = [path for alike in zip(*photos, strict=False) for path in alike][: min(number, _DISTINCT)]
+    for image in range(0 if folder.exists() else number):
+        path = chosen[image % len(chosen)]
+        name = f"{path.parent.name}/{path.stem}"
+        first = site.data / "once" / str(kind) / f"{name}.jpg"
+        if not first.exists():
+            first.parent.mkdir(parents=True, exist_ok=True)
             with Image.open(path) as file:
-                large = file.convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
-            for copy in range(copies):
-                large.save(folder / place.name / f"{path.stem}_{copy}.jpg", quality=95)
+                large = file.convert(kind.mode).resize((kind.width, kind.height), Image.Resampling.BICUBIC)
+            large.save(first, quality=92)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        os.link(first, folder / f"{name}_{image // len(chosen)}.jpg")
+    return folder
 
 
 def _times() -> tuple[float, float, float]:
