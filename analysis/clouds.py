@@ -151,7 +151,7 @@ def filter_grids(grids: Mapping[str, np.ndarray], *, note: str) -> Figure:
     """A grey picture per grid of filters, from 0 (black) to 1 (white).
 
     Args:
-        grids: title -> (height, width), as of `filters.tiled`.
+        grids: title -> (height, width), as of `sweeper.filters.tiled`.
     """
     figure, places = sheet(len(grids), across=4, width=look.PANEL_WIDTH / 2, height=look.PANEL_WIDTH * 0.62)
     for (title, picture), axes in zip(grids.items(), places, strict=True):

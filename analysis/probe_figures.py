@@ -11,7 +11,6 @@ import pandas as pd
 
 from analysis.axes import axes_of
 from analysis.clouds import filter_grids
-from analysis.filters import COUNT, first_filters, tiled
 from analysis.panels import draw
 from analysis.plates import Lack, Plate, keys_of, lacking
 from analysis.shapes import heat_maps
@@ -19,6 +18,7 @@ from analysis.sheets import line_chart
 from analysis.statistics import summarise
 from analysis.study_record import Record, apart
 from sweeper import store
+from sweeper.filters import COUNT, first_filters, tiled
 
 _NO_SETTINGS = (
     *("study", "key", "probe", "probe_key", "state", "across", "block", "other", "other_block", "metric", "value"),

@@ -26,21 +26,21 @@ def first_filters(state: Path, *, channels: int) -> np.ndarray | None:
     return found[0] if len(found) == 1 else None
 
 
-def tiled(filters: np.ndarray, *, count: int = COUNT) -> np.ndarray:
+def tiled(filters: np.ndarray, *, count: int = COUNT, ends: tuple[float, float] | None = None) -> np.ndarray:
     """The first channel of the first filters as one picture, a square grid with white lines, values in [0, 1].
-
-    The values of all filters and channels together are stretched to [0, 1], so that filters compare within a picture.
 
     Args:
         filters: (filters, channels, height, width), finite.
         count: filters shown at most.
+        ends: the values that are stretched to 0 and 1, the same for pictures that are to be compared; None takes the
+            smallest and the largest of all filters and channels, so that filters compare within a picture.
 
     Raises:
-        ValueError: when all values are the same, or one is not finite.
+        ValueError: when both ends are the same, or a value is not finite.
     """
     if not np.isfinite(filters).all():
         raise ValueError("a first-layer filter holds a value that is not finite: its training diverged")
-    low, high = float(filters.min()), float(filters.max())
+    low, high = ends or (float(filters.min()), float(filters.max()))
     if low == high:
         raise ValueError(f"all first-layer filters hold {low:g} alone: there is nothing to show")
     shown = (filters[:count, 0].astype(np.float64) - low) / (high - low)
