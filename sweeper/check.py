@@ -10,6 +10,7 @@ found (with --repair: found and queued again, so that running the study's file m
 """
 
 import argparse
+import json
 import math
 import sqlite3
 import sys
@@ -187,11 +188,11 @@ def _judge(run: "Run", site: Site, points: Mapping[str, int] | None, read: bool)
         names = _SEALED_FILES if sealed else _FILES
         damage = work.damage(folder, read=read) if folder and sealed else []
         damage += list(_absences(place, sizes, names, damage))
-        probes = {key: list(_absences(place, sizes, [name])) for key, name in _probe_files(tags)}
+        files = _probe_files(tags)
+        probes = {key: list(_absences(place, sizes, list(names))) for key, names in files.items()}
         if folder and read:
             damage += _content_damage(run, folder, [name for name in names if not _named(folder / name, damage)], site)
-            sums = {key: tags.get(f"{store.PROBE_SUM}.{key}") for key in probes}
-            probes = {key: probes[key] or _row_damage(folder / name, sums[key]) for key, name in _probe_files(tags)}
+            probes = {key: probes[key] or _probe_damage(folder, names) for key, names in files.items()}
     shown = place if store.local_path(uri) else uri  # not the folder into which a server's files were fetched
     return Verdict(
         key=tags[store.KEY],
@@ -223,11 +224,11 @@ def _content_damage(run: "Run", folder: Path, names: Sequence[str], site: Site) 
     return [line for name in names if name != work.MANIFEST for line in contradictions(folder / name, known)]
 
 
-def _row_damage(path: Path, known: str | None) -> list[str]:
-    """What is wrong with a probe's rows; their hash is not known where they were stored before there were manifests."""
-    if known and work.sha256(path) != known:
-        return [f"{path} has other bytes than were written"]
-    return unreadable_rows(path)
+def _probe_damage(folder: Path, names: Mapping[str, str | None]) -> list[str]:
+    """What is wrong with a probe's files; a hash is not known where rows were stored before there were manifests."""
+    changed = [name for name, known in names.items() if known and work.sha256(folder / name) != known]
+    torn = [f"{folder / name} has other bytes than were written" for name in changed]
+    return torn or unreadable_rows(folder / next(iter(names)))
 
 
 def _without_repeats(verdicts: Sequence[Verdict]) -> list[Verdict]:
@@ -261,10 +262,15 @@ def _count_damage(run: "Run", points: Mapping[str, int] | None) -> Iterator[str]
             yield f"MLflow's run {run.info.run_id} has {count:g} epochs_run and {number} epochs in {place}"
 
 
-def _probe_files(tags: Mapping[str, str]) -> list[tuple[str, str]]:
+def _probe_files(tags: Mapping[str, str]) -> dict[str, dict[str, str | None]]:
+    """Probe key -> its files, the rows first, and their sha256 as far as it is known."""
     mark = f"{store.PROBE}."
-    keys = sorted(name.removeprefix(mark) for name in tags if name.startswith(mark))
-    return [(key, f"{store.PROBES}/{tags[mark + key]}-{key}.parquet") for key in keys]
+    found: dict[str, dict[str, str | None]] = {}
+    for key in sorted(name.removeprefix(mark) for name in tags if name.startswith(mark)):
+        beside = json.loads(tags.get(f"{store.PROBE_FILES}.{key}", "{}"))
+        found[key] = {f"{store.PROBES}/{tags[mark + key]}-{key}.parquet": tags.get(f"{store.PROBE_SUM}.{key}")}
+        found[key] |= {f"{store.PROBES}/{name}": known for name, known in beside.items()}
+    return found
 
 
 def _sizes(folder: Path) -> dict[str, int]:

@@ -18,7 +18,7 @@ import pytest
 import recorded
 from conftest import make_site
 
-from sweeper import check, ledger, store
+from sweeper import Filters, check, ledger, store
 from sweeper.cell import Cell, Cka, Knn, make_cell, probe_key
 from sweeper.grid import Sweep
 from sweeper.lease import acquire
@@ -558,3 +558,30 @@ def test_what_a_server_keeps_is_checked_there(
     assert finding(uri, CELLS[1], study, capsys) == "is missing"
     assert check.main([study.name, "--repair"]) == 3
     assert study.finished() == {CELLS[0].key}
+
+
+def pictured(study: Study, cell: Cell, work: Path) -> Path:
+    """A picture that a probe left beside its rows."""
+    rows = pd.DataFrame({"key": [cell.key], "block": [1], "value": [64.0]})
+    store.log_probe(study.site, study.runs[cell.key], Filters(), rows, work, files={".png": b"a picture"})
+    return study.folder(cell) / store.PROBES / f"filters-{probe_key(Filters())}.png"
+
+
+def test_a_picture_that_is_gone_is_damage_of_its_probe(
+    study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = pictured(study, CELLS[0], tmp_path)
+    assert check.main([study.name]) == 0
+    capsys.readouterr()
+    picture.unlink()
+    assert finding(picture, CELLS[0], study, capsys) == "is missing"
+
+
+def test_a_changed_picture_is_found_where_files_are_read(
+    study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = pictured(study, CELLS[0], tmp_path)
+    assert check.main([study.name, "--read-data"]) == 0
+    capsys.readouterr()
+    flip(picture, 3)
+    assert finding(picture, CELLS[0], study, capsys, "--read-data") == "has other bytes than were written"

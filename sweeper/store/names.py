@@ -18,6 +18,8 @@ REPORT = "sweeper.report"
 """Tag of the run that holds a study's report, which is no cell's either."""
 RATES = "rates.parquet"
 PROBE_SUM = "sweeper.sha256"
+PROBE_FILES = "sweeper.probe_files"
+"""Begins the tags that hold, in JSON, the sha256 of each file that a probe left beside its rows, by name."""
 PROBES = "probes"
 """The folder of a run's files that holds the rows of its probes."""
 

@@ -5,6 +5,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from sweeper.cell import Cell, Probe, probe_key
@@ -19,6 +20,7 @@ from sweeper.store.names import (
     KEY,
     LR_FOUND,
     PROBE,
+    PROBE_FILES,
     PROBE_SUM,
     PROBES,
     RATES,
@@ -179,18 +181,35 @@ def forget_probe(site: Site, run_id: str, key: str) -> None:
 
 
 def log_probe(
-    site: Site, run_id: str, probe: Probe, rows: "pd.DataFrame", work: Path, *, key: str | None = None
+    site: Site,
+    run_id: str,
+    probe: Probe,
+    rows: "pd.DataFrame",
+    work: Path,
+    *,
+    key: str | None = None,
+    files: Mapping[str, bytes] = MappingProxyType({}),
 ) -> None:
     """Stores a probe's rows of one cell; the tag that counts them as done is set last.
 
     Args:
         work: the study's folder of work in flight.
         key: of what was asked, where that is more than the probe, as of a pair of cells.
+        files: end of a name -> content of what is stored beside the rows, as `.png`.
     """
     key = key or probe_key(probe)
     path = work / f"{probe.name}-{key}.parquet"
     rows.to_parquet(path)
     client = client_of(site.tracking)
+    sums = {}
+    for ending, content in files.items():
+        beside = path.with_name(f"{path.stem}{ending}")
+        beside.write_bytes(content)
+        client.log_artifact(run_id, str(beside), PROBES)
+        sums[beside.name] = sha256(beside)
+        beside.unlink()
+    if sums:
+        client.set_tag(run_id, f"{PROBE_FILES}.{key}", json.dumps(sums))
     client.log_artifact(run_id, str(path), PROBES)
     client.set_tag(run_id, f"{PROBE_SUM}.{key}", sha256(path))
     client.set_tag(run_id, f"{PROBE}.{key}", probe.name)
