@@ -26,6 +26,10 @@ Studies = str | Sequence[str]
 """The name of a study, or those of several, whose rows then stand under one another in this order."""
 
 
+_SOMETIMES = {"other": "str", "other_block": "Int64", "device": "str"}
+"""Columns of probe rows that only some probes have, and their types."""
+
+
 def runs(study: Studies, site: Site | None = None) -> pd.DataFrame:
     """One row per finished cell, sorted by its axes within its study.
 
@@ -69,13 +73,14 @@ def probes(study: Studies, site: Site | None = None) -> pd.DataFrame:
 
     Columns: `study`, `key`, the axes, `probe`, `probe_key`, the settings of the probes, `block` (missing where a number
     is the whole model's), `metric`, `value`. Where probes compare, also `other`, the key of a pair's second cell
-    (missing where a cell is compared with itself), and `other_block`, the block that `block` is compared with.
+    (missing where a cell is compared with itself), and `other_block`, the block that `block` is compared with. Where a
+    time was taken, also `device`, the name of what took it.
     """
     site = site or Site.from_environment()
     found = _finished(study, site)
     rows = _joined(_axes(found), [_probes_of(each, site) for each in found])
     settings = {name: kind for name, kind in _probe_types().items() if name in rows}
-    settings |= {name: kind for name, kind in {"other": "str", "other_block": "Int64"}.items() if name in rows}
+    settings |= {name: kind for name, kind in _SOMETIMES.items() if name in rows}
     if "probe" not in rows:
         return rows
     settings["block"] = "Int64" if rows["block"].isna().any() else "int64"

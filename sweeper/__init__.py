@@ -9,7 +9,22 @@ from typing import TYPE_CHECKING, Any
 from sweeper.cell import Cell, Gabor, Images, LrSearch, Network, Recipe, Weights
 from sweeper.choosing import best_rows
 from sweeper.grid import Sweep, from_feature_reuse_json, grid
-from sweeper.probe_types import L2, Agreement, Cca, Cka, Fid, Knn, Procrustes, Reinit, Transferability
+from sweeper.probe_types import (
+    L2,
+    Agreement,
+    Cca,
+    Cka,
+    Convergence,
+    Cost,
+    Embedding,
+    Fid,
+    Filters,
+    GradCam,
+    Knn,
+    Procrustes,
+    Reinit,
+    Transferability,
+)
 
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 """torch asks when it makes its first tensor: large ones then lie on pages of 2 MB, if Linux has them. Else a processor
@@ -25,8 +40,13 @@ __all__ = [
     "Cca",
     "Cell",
     "Cka",
+    "Convergence",
+    "Cost",
+    "Embedding",
     "Fid",
+    "Filters",
     "Gabor",
+    "GradCam",
     "Images",
     "Knn",
     "LrSearch",

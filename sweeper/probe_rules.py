@@ -4,11 +4,27 @@ What only the models know (who has a class token) is asked in `problems`.
 """
 
 from collections.abc import Iterator, Sequence
+from math import inf, isfinite
 from typing import Any, get_args, get_type_hints
 
 from sweeper.cell import AXES, Cell
+from sweeper.metric import LOSSES, METRICS
 from sweeper.pairing import asks
-from sweeper.probe_types import Agreement, Cca, Cka, Fid, Knn, Probe, Procrustes, Transferability, axes_across
+from sweeper.probe_types import (
+    Agreement,
+    Cca,
+    Cka,
+    Convergence,
+    Cost,
+    Embedding,
+    Fid,
+    GradCam,
+    Knn,
+    Probe,
+    Procrustes,
+    Transferability,
+    axes_across,
+)
 from sweeper.rules import is_int, is_number, nearest
 
 SCORES = ("logme", "h_score", "h_score_shrunk", "nleep", "transrate", "knn", "linear_probe")
@@ -23,7 +39,17 @@ _LEAST = {
     "draws": 1,
     "directions": 1,
     "to_fold": 0,
+    "memory_batch": 2,
+    "threads": 1,
+    "neighbours": 2,
+    "images": 1,
+    "at_block": 1,
+    "count": 1,
 }
+_MOST_IMAGES = 64
+"""That Grad-CAM shows: all are in memory at once with all their outputs."""
+_PLANE = (12, 10_000)
+"""Images in the plane: those whose neighbours can be compared, and those whose distances fit into memory."""
 _SEEN_ALIKE = ("size",)
 """Axes that the two cells of a pair must have in common, for both see the same pixels."""
 _SCORED_ALIKE = ("dataset", "fold", "protocol")
@@ -48,8 +74,9 @@ def _value_problems(probe: Probe) -> Iterator[str]:
         choices = get_args(hint)
         if name in _LEAST:
             left_out = value is None and type(None) in choices
-            if not left_out and not _at_least(value, _LEAST[name]):
-                yield f"{name} is {value!r}; it must be a whole number from {_LEAST[name]}"
+            least = 1 if isinstance(probe, Cost) and name == "batch" else _LEAST[name]
+            if not left_out and not _at_least(value, least):
+                yield f"{name} is {value!r}; it must be a whole number from {least}"
         elif choices and all(isinstance(choice, str) for choice in choices) and value not in choices:
             yield f"{name} is {value!r}; it must be {' or '.join(repr(choice) for choice in choices)}"
 
@@ -83,6 +110,12 @@ def _joint_problems(probe: Probe) -> Iterator[str]:
             yield f"temperature is {value!r}; it must be a number above 0"
         case Fid(to=value) if not (isinstance(value, str) and value):
             yield f"to is {value!r}; it must be the name of a data set"
+        case Convergence():
+            yield from _curve_problems(probe)
+        case Embedding(stimuli=value) if not _PLANE[0] <= value <= _PLANE[1]:
+            yield f"stimuli is {value}; it must be a whole number from {_PLANE[0]} to {_PLANE[1]}"
+        case GradCam():
+            yield from _map_problems(probe)
         case Transferability(scores=scores):
             if not isinstance(scores, tuple) or not scores:
                 yield f"scores is {scores!r}; it must be a tuple of names"
@@ -105,6 +138,25 @@ def _cca_problems(probe: Cca) -> Iterator[str]:
         yield f"variance is {probe.variance!r}; it must be a share above 0 and at most 1"
     if probe.directions is not None and probe.kind != "svcca":
         yield f"directions={probe.directions} is SVCCA's; give kind='svcca', or leave it out"
+
+
+def _curve_problems(probe: Convergence) -> Iterator[str]:
+    if not (is_number(probe.threshold) and isfinite(probe.threshold)):
+        yield f"threshold is {probe.threshold!r}; it must be the score that is to be reached"
+    if probe.score is not None and probe.score not in METRICS and probe.score not in LOSSES:
+        yield f"the score '{probe.score}' is unknown; {nearest(probe.score, [*METRICS, *LOSSES])}"
+    if probe.until is not None and not (is_number(probe.until) and 0 < probe.until < inf):
+        yield f"until is {probe.until!r}; it must be a number of epochs above 0"
+
+
+def _map_problems(probe: GradCam) -> Iterator[str]:
+    if probe.images > _MOST_IMAGES:
+        yield f"images is {probe.images}; it must be a whole number from 1 to {_MOST_IMAGES}"
+    named: Any = probe.named
+    if not isinstance(named, tuple) or not all(isinstance(each, str) for each in named):
+        yield f"named is {named!r}; it must be a tuple of names of images"
+    elif len(named) > _MOST_IMAGES or len(set(named)) < len(named):
+        yield f"named are {len(named)} images; they must be at most {_MOST_IMAGES}, each named once"
 
 
 def _is_itself(probe: Any) -> bool:

@@ -194,7 +194,100 @@ class Transferability:
     name: ClassVar[str] = "transferability"
 
 
-Probe = Cka | Cca | Procrustes | Knn | L2 | Reinit | Agreement | Fid | Transferability
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What the cell's network costs, cut behind each of its blocks: parameters, multiply-accumulates, time and memory.
+
+    `block` is the depth of the cut. A cut is measured once for all cells that have it, with nothing else of the study
+    running; `device` says on what.
+    """
+
+    batch: int = 1
+    """Images of the forward pass whose time is taken: in single precision, warm, the median of a second's passes."""
+    memory_batch: int = 32
+    """Images of the forward pass and of the training step (AdamW, all weights) whose memory is counted, >= 2."""
+    on: Literal["cpu", "cuda"] = "cpu"
+    """Where the time is taken; `cuda` needs cells that have GPUs."""
+    threads: int = 1
+    """Of the CPU within an operation."""
+
+    version: ClassVar[int] = 1
+    name: ClassVar[str] = "cost"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convergence:
+    """How fast the cell learned: epochs and steps to a score (Raghu et al. 2019), and the area under its curve.
+
+    From the recorded validation scores, neither smoothed nor continued. A score never reached is infinitely far.
+    """
+
+    threshold: float
+    """Reached by a score at or above it; by one of which less is better, as `loss`, at or below it."""
+    score: str | None = None
+    """A name in `sweeper.metric.METRICS`, or `loss`; None is the data set's own."""
+    until: float | None = None
+    """Epoch, > 0, at which the area ends; a cell that stopped earlier has none (NaN). None ends it where the cell
+    did: compare such areas only of cells that trained equally long (`curve_epochs`)."""
+
+    version: ClassVar[int] = 1
+    name: ClassVar[str] = "convergence"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedding:
+    """The images in the plane by what the last block makes of them, coloured by class: a picture and the coordinates.
+
+    `trustworthiness` (Venna & Kaski 2001, 5 neighbours): 1 where all neighbours in the plane are so by the features.
+    """
+
+    method: Literal["pca", "tsne", "umap"] = "pca"
+    """Principal components, t-SNE (van der Maaten & Hinton 2008) or UMAP (McInnes et al. 2018; needs umap-learn)."""
+    neighbours: int = 15
+    """UMAP's number of neighbours, >= 2, and t-SNE's perplexity; fewer than images."""
+    part: Literal["train", "val", "test"] = "test"
+    state: State = "best"
+    features: Literal["pooled", "cls", "patches"] = "pooled"
+    stimuli: int = 2000
+    """At most so many images, drawn as of `Cka`, 12 to 10,000: memory is that squared."""
+
+    version: ClassVar[int] = 1
+    name: ClassVar[str] = "embedding"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradCam:
+    """Where in some images the model sees a class: Grad-CAM (Selvaraju et al. 2017), a picture and the maps."""
+
+    images: int = 8
+    """How many, 1 to 64, drawn by data set and part and never by cell."""
+    named: tuple[str, ...] = ()
+    """Or which, by name."""
+    of: Literal["predicted", "label"] = "predicted"
+    """The class: the one with the highest score, or the true one."""
+    at_block: int | None = None
+    """Whose output is weighed, from 1; None: the last one whose places the scores depend on."""
+    at: At = "cell"
+    part: Literal["train", "val", "test"] = "test"
+    state: State = "best"
+
+    version: ClassVar[int] = 1
+    name: ClassVar[str] = "gradcam"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filters:
+    """The filters of the first layer before and after training, as a picture (Juodelyte et al. 2023)."""
+
+    count: int = 36
+    """How many, from the first."""
+
+    version: ClassVar[int] = 1
+    name: ClassVar[str] = "filters"
+
+
+Pictured = Embedding | GradCam | Filters
+Probe = Cka | Cca | Procrustes | Knn | L2 | Reinit | Agreement | Fid | Transferability | Cost | Convergence | Pictured
 Similarity = Cka | Cca | Procrustes
 
 ALWAYS_TOLD = MappingProxyType({"cka": ("against", "part"), "knn": ("k", "temperature", "part"), "l2": ("against",)})

@@ -5,13 +5,14 @@ Whether values are of the right kind and range is `grid.check`'s business; nothi
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from importlib.util import find_spec
 
 from sweeper import data, models, store, weights
 from sweeper.cell import NEUTRAL, Cell, Images, Network, Recipe, Weights
 from sweeper.data.protocols import protocol_problem
 from sweeper.grid import StudyError, Sweep, source_key
 from sweeper.metric import METRICS
-from sweeper.probe_types import Fid, Probe, Transferability
+from sweeper.probe_types import Convergence, Embedding, Fid, GradCam, Probe, Transferability
 from sweeper.rules import nearest
 from sweeper.site import Site
 
@@ -101,13 +102,46 @@ def probe_problems_of(probes: Sequence[Probe], cell: Cell) -> Iterator[str]:
             yield f"probe {probe.name}: features='{wanted}' of '{model}', which has no class token"
         if isinstance(probe, Fid) and probe.to and probe.to not in data.DATASETS:
             yield f"probe fid: the data set '{probe.to}' is unknown; {nearest(probe.to, data.DATASETS)}"
+        if isinstance(probe, Embedding) and probe.method == "umap" and find_spec("umap") is None:
+            yield "probe embedding: method='umap' needs the library umap-learn: pip install umap-learn, or give 'tsne'"
+        if isinstance(probe, GradCam) and probe.at_block is not None:
+            grain = cell.network.grain if probe.at == "cell" else probe.at
+            kept = _kept_at(cell.network, grain)
+            if probe.at_block > kept:
+                yield f"probe gradcam: at_block={probe.at_block}, and only {kept} {grain}s of '{model}' are kept"
         classes, task = data.DATASETS[dataset].classes, data.DATASETS[dataset].task
-        if isinstance(probe, Transferability) and classes and data.task_of(classes, task) == "multilabel":
-            yield f"probe transferability: images of '{dataset}' have several labels, and its scores need one each"
+        if classes:
+            yield from _task_problems(probe, dataset, data.task_of(classes, task))
+
+
+def _task_problems(probe: Probe, dataset: str, task: str) -> Iterator[str]:
+    """What of a probe needs another task."""
+    score = probe.score if isinstance(probe, Convergence) else None
+    if score is not None and score in METRICS and task not in METRICS[score].tasks:
+        yield f"probe convergence: the score '{score}' is not defined for '{dataset}', a {task} task"
+    if task != "multilabel":
+        return
+    told = f"images of '{dataset}' have several labels"
+    if isinstance(probe, Transferability):
+        yield f"probe transferability: {told}, and its scores need one each"
+    if isinstance(probe, Embedding):
+        yield f"probe embedding: {told}, and an image is coloured by one"
+    if isinstance(probe, GradCam) and probe.of == "label":
+        yield f"probe gradcam: {told}; give of='predicted'"
 
 
 def _kept(network: Network) -> int:
     return network.depth or models.MODELS[network.model].blocks[network.grain]
+
+
+def _kept_at(network: Network, grain: models.Grain) -> int:
+    """Blocks before the cut, counted at either grain."""
+    if grain == network.grain:
+        return _kept(network)
+    info = models.MODELS[network.model]
+    if grain == "layer":
+        return info.layers(network.depth, network.grain)
+    return max(1, sum(count > 0 for count in info.stage_layers(network.depth, network.grain)))
 
 
 def _beyond(axis: str, value: int, kept: int, network: Network) -> str:

@@ -9,15 +9,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-import pandas as pd
-
 from sweeper import store
 from sweeper.grid import Sweep
 from sweeper.ledger import Finished
 from sweeper.live import shown
 from sweeper.outcome import Devices
 from sweeper.pairing import Ask, asks
-from sweeper.probes.answers import rows
+from sweeper.probes.answers import Answer, answer
 from sweeper.probes.asked import Runs, needed
 from sweeper.probes.making import Task, tasks
 from sweeper.probes.needs import Features, Need, folder, forget, pieces, starts
@@ -53,7 +51,7 @@ def run_probes(
         for wave in _waves(wanted, site):
             for index in _as_made([wanted[each] for each in wave], wave, site, slots, devices):
                 progress.started()
-                found = rows(missing[index], done, site)
+                found = answer(missing[index], done, site)
                 store.patiently(partial(_log, site, missing[index], done, found, work, check_lease), site)
                 _tidy(wanted[index], left, site)
                 progress.ended()
@@ -63,9 +61,10 @@ def _is_missing(ask: Ask, done: Runs) -> bool:
     return all(cell.key in done for cell in ask.cells) and ask.key not in done[ask.cell.key].probes
 
 
-def _log(site: Site, ask: Ask, done: Runs, found: pd.DataFrame, work: Path, check_lease: Callable[[], None]) -> None:
+def _log(site: Site, ask: Ask, done: Runs, found: Answer, work: Path, check_lease: Callable[[], None]) -> None:
     check_lease()  # at each attempt: with the study, its folder of work goes to another driver
-    store.log_probe(site, done[ask.cell.key].run_id, ask.probe, found, work, key=ask.key)
+    run_id = done[ask.cell.key].run_id
+    store.log_probe(site, run_id, ask.probe, found.rows, work, key=ask.key, files=found.files)
 
 
 def _waves(wanted: Sequence[Sequence[Need]], site: Site) -> Iterator[list[int]]:
@@ -96,13 +95,14 @@ def _as_made(
         return
     from sweeper.probes.activations import made
 
-    for index in made(todo, site, slots=slots, devices=devices):
-        for path in _made_by([todo[index]], site):
-            for number, waiting in zip(numbers, waits, strict=True):
-                if path in waiting:
-                    waiting.remove(path)
-                    if not waiting:
-                        yield number
+    for part, seats in (([task for task in todo if task.alone], 1), ([task for task in todo if not task.alone], slots)):
+        for index in made(part, site, slots=seats, devices=devices):
+            for path in _made_by([part[index]], site):
+                for number, waiting in zip(numbers, waits, strict=True):
+                    if path in waiting:
+                        waiting.remove(path)
+                        if not waiting:
+                            yield number
 
 
 def _paths(wanted: Iterable[Need], site: Site) -> set[Path]:

@@ -5,31 +5,57 @@ blocks, but with `layers='all'`, where all blocks are held.
 """
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, assert_never
 
 import numpy as np
 import pandas as pd
-from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from sweeper import models, store
 from sweeper.cell import probe_key, seed_of
 from sweeper.finetune.loop import prediction_table
 from sweeper.finetune.metrics import score
+from sweeper.metric import LOSSES, METRICS
+from sweeper.outcome import Outcome
 from sweeper.pairing import Ask
-from sweeper.probe_types import L2, Agreement, Cca, Cka, Fid, Knn, Procrustes, Reinit, Transferability
-from sweeper.probes import similarity
+from sweeper.probe_types import (
+    L2,
+    Agreement,
+    Cca,
+    Cka,
+    Convergence,
+    Cost,
+    Embedding,
+    Fid,
+    Filters,
+    GradCam,
+    Knn,
+    Pictured,
+    Procrustes,
+    Reinit,
+    Transferability,
+)
+from sweeper.probes import pictured, similarity
 from sweeper.probes.agreement import agreement
-from sweeper.probes.asked import Runs, needed, of_fid, of_knn, of_start, subject, sums_of, two_sides
+from sweeper.probes.asked import Runs, costs_of, needed, of_fid, of_knn, of_start, subject, sums_of, two_sides
+from sweeper.probes.convergence import progress
 from sweeper.probes.distance import cosine_by_block, l2_by_block, l2_total, relative_l2_by_block
 from sweeper.probes.fid import Moments, frechet, moments
+from sweeper.probes.kept import blocks_of, of_block
 from sweeper.probes.knn import knn_scores
 from sweeper.probes.making import read_sums
-from sweeper.probes.needs import Features, loaded, pieces, positions
+from sweeper.probes.needs import Costed, Features, loaded, pieces, positions
 from sweeper.probes.transferability import SCORES, Target
 from sweeper.site import Site
+
+_COSTS = (
+    *("backbone_parameters", "parameters", "macs", "forward_bytes", "training_bytes"),
+    *("latency_ms", "latency_ms_min", "latency_ms_max", "measurements", "passes"),
+)
+"""Metrics of `Cost`, as `probes.cost` defines them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,22 +67,49 @@ class Value:
     block: int | None = None
     """From 1; None for a number of the whole model."""
     other_block: int | None = None
+    device: str | None = None
+    """Of a time: the name of the device that took it."""
 
 
-def rows(ask: Ask, runs: Runs, site: Site) -> pd.DataFrame:
-    """A row per number: `key`, `probe`, `probe_key`, its settings, `block`, `other`, `other_block`, `metric`, `value`.
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a probe leaves in a cell's run."""
+
+    rows: pd.DataFrame
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    """End of a name -> content of what lies beside the rows, as `.png`."""
+
+
+def answer(ask: Ask, runs: Runs, site: Site) -> Answer:
+    """The rows, and the files of a probe that leaves a picture.
+
+    A row per number: `key`, `probe`, `probe_key`, its settings, `block`, `other`, `other_block`, `metric`, `value`; and
+    `device`, where a time was taken.
 
     Raises:
         ValueError: when the probe cannot be computed, naming it and its cell.
     """
     try:
-        values = list(_values(ask, runs, site))
+        if isinstance(ask.probe, Pictured):
+            picture = pictured.picture(ask, runs, site)
+            values = [Value(metric=name, value=each, block=picture.block) for name, each in picture.numbers.items()]
+            return Answer(rows=_rows(ask, values), files=picture.files)
+        return Answer(rows=_rows(ask, list(_values(ask, runs, site))))
     except (ValueError, ArithmeticError) as error:
         raise ValueError(f"{ask.title()}: {error}") from error
+
+
+def rows(ask: Ask, runs: Runs, site: Site) -> pd.DataFrame:
+    """The rows of `answer`."""
+    return answer(ask, runs, site).rows
+
+
+def _rows(ask: Ask, values: list[Value]) -> pd.DataFrame:
     settings = {name: _plain(value) for name, value in asdict(ask.probe).items()}
     known = {"key": ask.cell.key, "probe": ask.probe.name, "probe_key": probe_key(ask.probe), **settings}
     known["other"] = ask.other.key if ask.other else None
     frame = pd.DataFrame([known | asdict(each) for each in values])
+    frame = frame.drop(columns="device") if frame["device"].isna().all() else frame
     types = {"other": "str", "other_block": "Int64", "block": "Int64" if frame["block"].isna().any() else "int64"}
     last = ["block", "other", "other_block", "metric", "value"]
     return frame.astype(types)[[*(name for name in frame if name not in last), *last]]
@@ -92,17 +145,46 @@ def _values(ask: Ask, runs: Runs, site: Site) -> Iterator[Value]:
         case Transferability():
             target = _target(ask, probe, runs, site)
             yield from (Value(metric=name, value=SCORES[name](target)) for name in probe.scores)
+        case Cost():
+            yield from _costs(costs_of(ask, probe, site), site)
+        case Convergence():
+            yield from _progress(ask, probe, runs, site)
+        case Embedding() | GradCam() | Filters():
+            yield from ()  # of `pictured`
         case _:
             assert_never(probe)
+
+
+def _costs(need: Costed, site: Site) -> Iterator[Value]:
+    for depth, path in pieces(need, site):
+        told = json.loads(path.read_text())
+        for metric in _COSTS:
+            yield Value(metric=metric, value=float(told[metric]), block=depth, device=told["device"])
+
+
+def _progress(ask: Ask, probe: Convergence, runs: Runs, site: Site) -> Iterator[Value]:
+    data, recipe = loaded(ask.cell.images, site), ask.cell.recipe
+    name = probe.score or data.metric
+    outcome = Outcome.from_json(store.artifact(site, subject(ask, runs, "best").run_id, "outcome.json").read_text())
+    found = progress(
+        outcome.epochs,
+        name,
+        threshold=probe.threshold,
+        falling=not ({**METRICS, **LOSSES}[name].higher),
+        steps_per_epoch=math.ceil(len(data.train) / recipe.batch_size),
+        validations=recipe.validations,
+        until=probe.until,
+    )
+    yield from (Value(metric=metric, value=value) for metric, value in found.items())
 
 
 def _similarities(ask: Ask, probe: Cka | Cca | Procrustes, runs: Runs, site: Site) -> Iterator[Value]:
     sides = two_sides(ask, probe, runs, site)
     seed = seed_of("null", probe_key(probe), loaded(ask.cell.images, site).fingerprint)
-    counts = [_blocks(side, site) for side in sides]
+    counts = [blocks_of(side, site) for side in sides]
     if getattr(probe, "layers", "same") == "all":
         layers = [
-            [_of_block(side, block, site)[0] for block in range(count)]
+            [of_block(side, block, site)[0] for block in range(count)]
             for side, count in zip(sides, counts, strict=True)
         ]
         for metric, table in similarity.tables(probe, *layers, seed=seed).items():
@@ -113,7 +195,7 @@ def _similarities(ask: Ask, probe: Cka | Cca | Procrustes, runs: Runs, site: Sit
             f"the two states have {counts[0]} and {counts[1]} blocks; give layers='all', where there is one"
         )
     for block in range(counts[0]):
-        left, right = (_of_block(side, block, site) for side in sides)
+        left, right = (of_block(side, block, site) for side in sides)
         for metric, value in similarity.values(probe, left, right, seed=seed).items():
             yield Value(metric=metric, value=value, block=block + 1, other_block=block + 1)
 
@@ -129,9 +211,9 @@ def _matrix(metric: str, table: np.ndarray, layers: str) -> Iterator[Value]:
 def _neighbours(ask: Ask, probe: Knn, runs: Runs, site: Site) -> Iterator[Value]:
     data = loaded(ask.cell.images, site)
     banks, queries = of_knn(ask, probe, "train", runs), of_knn(ask, probe, probe.part, runs)
-    for block in range(_blocks(banks[0], site)):
+    for block in range(blocks_of(banks[0], site)):
         bank, asked = (
-            np.concatenate([_of_block(side, block, site)[0] for side in sides], axis=1) for sides in (banks, queries)
+            np.concatenate([of_block(side, block, site)[0] for side in sides], axis=1) for sides in (banks, queries)
         )
         votes = knn_scores(
             bank, data.train.labels, asked, k=probe.k, temperature=probe.temperature, classes=len(data.classes)
@@ -176,7 +258,7 @@ def _predictions(ask: Ask, runs: Runs, part: str, site: Site, *, other: bool) ->
 
 def _moments(side: Features, site: Site) -> Moments:
     """Of the last block's features, a piece at a time."""
-    last = _blocks(side, site) - 1
+    last = blocks_of(side, site) - 1
     whole: Moments | None = None
     for _, path in pieces(side, site):
         own = moments(load_file(path)[f"{last}.0"])
@@ -191,24 +273,8 @@ def _target(ask: Ask, probe: Transferability, runs: Runs, site: Site) -> Target:
     if data.task == "multilabel":
         raise ValueError("scores of transferability need one label an image, and this data set has several")
     return Target(
-        features=_of_block(side, _blocks(side, site) - 1, site)[0],
+        features=of_block(side, blocks_of(side, site) - 1, site)[0],
         labels=data.train.labels[shown],
         patients=np.asarray(data.train.patients)[shown],
         seed=seed_of("transferability", data.fingerprint) % 2**31,
     )
-
-
-def _blocks(side: Features, site: Site) -> int:
-    _, path = next(iter(pieces(side, site)))
-    with safe_open(path, framework="np") as file:
-        return 1 + max(int(name.partition(".")[0]) for name in file.keys())  # noqa: SIM118 (not a dict)
-
-
-def _of_block(side: Features, block: int, site: Site) -> list[np.ndarray]:
-    """A block's features of all images, one array per draw (of features that are not drawn there is one)."""
-    found: list[list[np.ndarray]] = []
-    for _, path in pieces(side, site):
-        with safe_open(path, framework="np") as file:
-            draws = sorted(int(name.partition(".")[2]) for name in file.keys() if name.startswith(f"{block}."))  # noqa: SIM118
-            found.append([file.get_tensor(f"{block}.{draw}") for draw in draws])
-    return [np.concatenate(each) for each in zip(*found, strict=True)]

@@ -1,9 +1,11 @@
 """What each probe needs of which states, before it can be computed from what was made of them."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal, assert_never
 
-from sweeper.cell import Images, seed_of
+from sweeper import models
+from sweeper.cell import NEUTRAL, Images, seed_of
 from sweeper.ledger import Finished
 from sweeper.models import Grain
 from sweeper.pairing import Ask
@@ -13,7 +15,12 @@ from sweeper.probe_types import (
     At,
     Cca,
     Cka,
+    Convergence,
+    Cost,
+    Embedding,
     Fid,
+    Filters,
+    GradCam,
     Knn,
     Procrustes,
     Reinit,
@@ -22,7 +29,7 @@ from sweeper.probe_types import (
     Transferability,
 )
 from sweeper.probes.draws import Draws
-from sweeper.probes.needs import Features, Need, Rescored, Shown, Subject, Sums, Take, loaded
+from sweeper.probes.needs import Costed, Features, Mapped, Need, Rescored, Shown, Subject, Sums, Take, loaded
 from sweeper.site import Site
 
 Runs = Mapping[str, Finished]
@@ -45,7 +52,13 @@ def needed(ask: Ask, runs: Runs, site: Site) -> list[Need]:
             return list(of_fid(ask, probe, runs))
         case Transferability():
             return [of_start(ask, runs, probe.stimuli)]
-        case L2() | Agreement():
+        case Embedding():
+            return [of_plane(ask, probe, runs)]
+        case GradCam():
+            return [maps_of(ask, probe, runs)]
+        case Cost():
+            return [costs_of(ask, probe, site)]
+        case L2() | Agreement() | Convergence() | Filters():
             return []
         case _:
             assert_never(probe)
@@ -98,6 +111,41 @@ def of_start(ask: Ask, runs: Runs, stimuli: int | None) -> Features:
     shown = Shown(images=ask.cell.images, part="train", stimuli=stimuli)
     take = Take(kind="pooled", grain=ask.cell.network.grain)
     return Features(subject=subject(ask, runs, "start"), shown=shown, take=take)
+
+
+def of_plane(ask: Ask, probe: Embedding, runs: Runs) -> Features:
+    """The features of the images that are laid into the plane."""
+    shown = Shown(images=ask.cell.images, part=probe.part, stimuli=probe.stimuli)
+    take = Take(kind=probe.features, grain=ask.cell.network.grain)
+    return Features(subject=subject(ask, runs, probe.state), shown=shown, take=take)
+
+
+def maps_of(ask: Ask, probe: GradCam, runs: Runs) -> Mapped:
+    """The maps of the images that are shown."""
+    return Mapped(
+        subject=subject(ask, runs, probe.state),
+        shown=Shown(images=ask.cell.images, part=probe.part, stimuli=probe.images),
+        named=probe.named,
+        grain=_grain(ask, probe.at),
+        block=probe.at_block,
+        of=probe.of,
+    )
+
+
+def costs_of(ask: Ask, probe: Cost, site: Site) -> Costed:
+    """What the cell's network costs, cut behind each of its blocks."""
+    network, images = ask.cell.network, ask.cell.images
+    costless = {name: NEUTRAL[name] for name in ("depth", "head_start", "dropout")}
+    return Costed(
+        network=replace(network, **costless),
+        depth=network.depth or models.MODELS[network.model].blocks[network.grain],
+        classes=len(loaded(images, site).classes),
+        size=images.size,
+        batch=probe.batch,
+        memory_batch=probe.memory_batch,
+        on=probe.on,
+        threads=probe.threads,
+    )
 
 
 def _two_subjects(ask: Ask, probe: Similarity, runs: Runs) -> tuple[Subject, Subject]:

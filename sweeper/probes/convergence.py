@@ -4,9 +4,14 @@ Curves are neither smoothed nor continued; which metric, and against which other
 """
 
 import math
+from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
+
+from sweeper.finetune.schedules import stretch
+from sweeper.outcome import Epoch
 
 Curve = npt.ArrayLike
 
@@ -71,6 +76,48 @@ def area_under_curve(steps: Curve, values: Curve, *, until: float | None = None)
     kept = x < end
     x, y = np.append(x[kept], end), np.append(y[kept], np.interp(end, x, y))
     return float(np.trapezoid(y, x) / (end - x[0]))
+
+
+def progress(
+    epochs: Sequence[Epoch],
+    score: str,
+    *,
+    threshold: float,
+    falling: bool,
+    steps_per_epoch: int,
+    validations: int,
+    until: float | None = None,
+) -> dict[str, float]:
+    """`steps_to` and `epochs_to` a threshold, `curve_area` up to an epoch, and the epoch at which the curve ends.
+
+    Steps are the optimizer's, of both phases where the head was trained alone first; an epoch is a pass over the
+    training part. The area is NaN of a curve of one validation, and of one that does not reach to `until`.
+
+    Args:
+        epochs: all that a cell recorded, one a validation.
+        score: its name in `Epoch.scores`.
+        falling: as in `steps_to`.
+        until: epoch, after the first validation; None is the last validation.
+
+    Raises:
+        ValueError: when the score was not recorded, or as `steps_to`.
+    """
+    if score not in epochs[0].scores:
+        known = ", ".join(sorted(epochs[0].scores))
+        raise ValueError(f"the score '{score}' was not recorded; there are {known}")
+    phases = [each.phase for each in epochs]
+    numbers = [1 + phases[:place].count(phase) for place, phase in enumerate(phases)]
+    taken = [len(stretch(number, steps=steps_per_epoch, validations=validations)) for number in numbers]
+    steps = np.array(list(accumulate(taken)), dtype=np.float64)
+    values, passes = [each.scores[score] for each in epochs], steps / steps_per_epoch
+    reached = steps_to(steps, values, threshold, falling=falling)
+    there = len(steps) > 1 and (until is None or passes[0] < until <= passes[-1])
+    return {
+        "steps_to": reached,
+        "epochs_to": reached / steps_per_epoch,
+        "curve_area": area_under_curve(passes, values, until=until) if there else math.nan,
+        "curve_epochs": float(passes[-1]),
+    }
 
 
 def _curve(steps: Curve, values: Curve) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.benchmark import Timer
 
 from sweeper import models
-from sweeper.cell import Network
+from sweeper.cell import NEUTRAL, Network
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
@@ -184,13 +184,44 @@ def costs_by_depth(
         raise ValueError(wrong)
     info = models.MODELS[models.base_name(network.model)]
     for depth in range(1, info.blocks[network.grain] + 1) if depths is None else depths:
-        cut = replace(network, depth=depth)
-        counts = models.count(cut, classes=classes, size=size)
-        memory = count_memory(cut, classes=classes, size=size, batch=batch)
-        model = models.build(cut, classes=classes, size=size).to(device)
-        images = torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device)
-        time = latency(model, images, threads=threads, seconds=seconds)
-        yield {"depth": depth, "size": size, **asdict(counts), **asdict(memory), **asdict(time)}
+        cut = cut_at(network, depth)
+        found = costs(cut, classes=classes, size=size, batch=batch, device=device, threads=threads, seconds=seconds)
+        yield {"depth": depth, "size": size, **found}
+
+
+def cut_at(network: Network, depth: int) -> Network:
+    """The network cut at a depth; one that is cut where nothing is slimmed yet is not slimmed."""
+    if network.slim is None or depth >= network.slim:
+        return replace(network, depth=depth)
+    return replace(network, depth=depth, slim=None, slim_factor=NEUTRAL["slim_factor"])
+
+
+def costs(
+    network: Network,
+    *,
+    classes: int,
+    size: int = 224,
+    batch: int = 32,
+    memory_batch: int | None = None,
+    device: str | torch.device = "cpu",
+    threads: int = 1,
+    seconds: float = 1.0,
+) -> dict[str, Any]:
+    """What one network costs: `Cost`'s counts, `Memory`'s bytes, and `Latency`'s times and settings.
+
+    Args:
+        memory_batch: images of the passes whose memory is counted; None is `batch`.
+        device: where time is measured; the rest as in `costs_by_depth`.
+
+    Raises:
+        ValueError: as `count_memory` and `latency`.
+    """
+    counts = models.count(network, classes=classes, size=size)
+    memory = count_memory(network, classes=classes, size=size, batch=memory_batch or batch)
+    model = models.build(network, classes=classes, size=size).to(device)
+    images = torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device)
+    time = latency(model, images, threads=threads, seconds=seconds)
+    return {**asdict(counts), **asdict(memory), **asdict(time)}
 
 
 class _Living(TorchDispatchMode):

@@ -11,12 +11,17 @@ import numpy as np
 import torch
 from safetensors.numpy import save
 
+from sweeper.finetune.training import device_name
 from sweeper.models import Grain
 from sweeper.probes.cka_batches import BatchSums, batch_sums, merged
+from sweeper.probes.cost import costs, cut_at
 from sweeper.probes.draws import Draws
+from sweeper.probes.grad_cam import grad_cam
 from sweeper.probes.needs import (
     CHUNK,
+    Costed,
     Features,
+    Mapped,
     Need,
     Rescored,
     Shown,
@@ -24,7 +29,9 @@ from sweeper.probes.needs import (
     Sums,
     Take,
     chunk_of,
+    folder,
     loaded,
+    mapped_positions,
     pieces,
     positions,
     shown_key,
@@ -37,6 +44,8 @@ from sweeper.work import write_whole
 
 BATCH = 256
 """Images in a forward pass."""
+SECONDS = 1.0
+"""That a network's time is taken for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,21 +56,30 @@ class Task:
     """Several of `Features` with the same subject and images, else one."""
     start: int
 
+    @property
+    def alone(self) -> bool:
+        """Whether nothing else may run beside it, for it takes a time."""
+        return isinstance(self.needs[0], Costed)
+
 
 def tasks(needs: Sequence[Need], site: Site) -> list[Task]:
     """What is still to be made, in the order of the needs; what two of them share is made once."""
     grouped: dict[Any, dict[str, Need]] = defaultdict(dict)
     for need in needs:
-        shared = isinstance(need, Features)
-        group = (state_key(need.subject, site), shown_key(need.shown, site)) if shared else need
-        grouped[group].setdefault(need.take.name if shared else "", need)
+        match need:
+            case Features():
+                grouped[state_key(need.subject, site), shown_key(need.shown, site)].setdefault(need.take.name, need)
+            case Costed():
+                grouped[folder(need, site)].setdefault(str(need.depth), need)
+            case _:
+                grouped[need].setdefault("", need)
     found: dict[tuple[Any, int], list[Need]] = defaultdict(list)
     for group, members in grouped.items():
         for need in members.values():
             for start, path in pieces(need, site):
-                if not path.exists():
+                if not path.exists() and not (found[group, start] and isinstance(need, Costed)):
                     found[group, start].append(need)
-    return [Task(needs=tuple(members), start=start) for (_, start), members in found.items()]
+    return [Task(needs=tuple(members), start=start) for (_, start), members in found.items() if members]
 
 
 def make(task: Task, site: Site, device: torch.device) -> None:
@@ -75,10 +93,48 @@ def make(task: Task, site: Site, device: torch.device) -> None:
             made = [json.dumps(_sums(need, task.start, site, device)).encode()]
         case Rescored() as need:
             made = [json.dumps(rescored(need, task.start, site, device)).encode()]
+        case Costed() as need:
+            made = [json.dumps(_costs(need, task.start, device)).encode()]
+        case Mapped() as need:
+            made = [_maps(need, site, device)]
     for need, content in zip(task.needs, made, strict=True):
         path = dict(pieces(need, site))[task.start]
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, content)
+
+
+def _costs(need: Costed, depth: int, device: torch.device) -> dict[str, Any]:
+    """Of the network cut at one depth."""
+    if need.on == "cuda" and device.type != "cuda":
+        raise ValueError(
+            "probe cost: on='cuda' needs a GPU, and the cells of this sweep have none; run it where there is one, with "
+            "gpus_per_cell above 0, or give on='cpu'"
+        )
+    where = device if need.on == "cuda" else torch.device("cpu")
+    found = costs(
+        cut_at(need.network, depth),
+        classes=need.classes,
+        size=need.size,
+        batch=need.batch,
+        memory_batch=need.memory_batch,
+        device=where,
+        threads=need.threads,
+        seconds=SECONDS,
+    )
+    return found | {"device": device_name(where)}
+
+
+def _maps(need: Mapped, site: Site, device: torch.device) -> bytes:
+    """Tensors `maps`, `classes`, `predicted` and `block`, of the images in their order."""
+    data, where = loaded(need.shown.images, site), mapped_positions(need, site)
+    part = getattr(data, need.shown.part)
+    own = need.subject
+    tapped = Tapped(own.path(site), own.cell.network, size=own.cell.images.size, device=device)
+    classes = torch.from_numpy(part.labels[where]).to(device) if need.of == "label" else None
+    inputs = tapped.normalised(part.tensor(where))
+    found = grad_cam(tapped.model, inputs, grain=need.grain, block=need.block, classes=classes)
+    tensors = {"maps": found.maps, "classes": found.classes, "predicted": found.predicted}
+    return save(tensors | {"block": np.array(found.block)})
 
 
 def _of_features(task: Task) -> Iterator[Features]:

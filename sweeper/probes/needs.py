@@ -9,13 +9,15 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from safetensors import safe_open
 
 from sweeper import models, store
-from sweeper.cell import Cell, Images, digest
+from sweeper.cell import Cell, Images, Network, digest
 from sweeper.data.loading import Loaded, load
 from sweeper.models import Grain
 from sweeper.probes.draws import Draws, Positions, content_of, stimuli
@@ -99,7 +101,36 @@ class Rescored:
     kind: Literal["reinit", "rerand"]
 
 
-Need = Features | Sums | Rescored
+@dataclass(frozen=True, kw_only=True)
+class Costed:
+    """What a network costs, cut behind each of its blocks up to a depth: a piece each, which all networks share that
+    are the same up to there."""
+
+    network: Network
+    """Without its depth, and without what changes no cost."""
+    depth: int
+    classes: int
+    size: int
+    batch: int
+    memory_batch: int
+    on: Literal["cpu", "cuda"]
+    threads: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mapped:
+    """Where a state sees a class in some images, by Grad-CAM."""
+
+    subject: Subject
+    shown: Shown
+    named: tuple[str, ...]
+    """Images that are shown instead; none leaves it to `shown`."""
+    grain: Grain
+    block: int | None
+    of: Literal["predicted", "label"]
+
+
+Need = Features | Sums | Rescored | Costed | Mapped
 
 
 def folder(need: Need, site: Site) -> Path:
@@ -113,11 +144,16 @@ def folder(need: Need, site: Site) -> Path:
         case Rescored():
             images = shown_key(Shown(images=need.subject.cell.images, part=need.part), site)
             parts = [state_key(need.subject, site), images, need.part, need.kind]
+        case Costed():
+            parts = [*(value for name, value in asdict(need).items() if name != "depth"), version("torch")]
+        case Mapped():  # of a state with its head, which those that share a start need not have in common
+            state = [need.subject.run_id, need.subject.state]
+            parts = [*state, shown_key(need.shown, site), need.named, need.grain, need.block, need.of]
     return site.cache / "probes" / digest([_VERSION, type(need).__name__, *parts])
 
 
 def starts(need: Need, site: Site) -> range:
-    """What the pieces of a need are counted by: their first image, or the block."""
+    """What the pieces of a need are counted by: their first image, the block, or the depth."""
     match need:
         case Features():
             return range(0, len(positions(need.shown, site)), CHUNK)
@@ -129,6 +165,10 @@ def starts(need: Need, site: Site) -> range:
         case Rescored():
             network = need.subject.cell.network
             return range(1 + (network.depth or models.MODELS[network.model].blocks[network.grain]))
+        case Costed():
+            return range(1, need.depth + 1)
+        case Mapped():
+            return range(1)
 
 
 def chunk_of(need: Sums) -> int:
@@ -139,15 +179,23 @@ def chunk_of(need: Sums) -> int:
 def pieces(need: Need, site: Site) -> Iterator[tuple[int, Path]]:
     """Each piece of a need in order: what it is counted by, and its file."""
     place = folder(need, site)
-    suffix = "safetensors" if isinstance(need, Features) else "json"
+    suffix = "safetensors" if isinstance(need, Features | Mapped) else "json"
     for start in starts(need, site):
         yield start, place / f"{start}.{suffix}"
 
 
 def forget(need: Need, site: Site) -> None:
     """Deletes the pieces of a need, unless another study may share them."""
-    subjects = (need.first, need.second) if isinstance(need, Sums) else (need.subject,)
-    if any(subject.private for subject in subjects):
+    match need:
+        case Costed():
+            return
+        case Mapped():
+            private = True
+        case Sums():
+            private = need.first.private or need.second.private
+        case _:
+            private = need.subject.private
+    if private:
         shutil.rmtree(folder(need, site), ignore_errors=True)
 
 
@@ -157,6 +205,24 @@ def positions(shown: Shown, site: Site) -> Positions:
     data = loaded(shown.images, site)
     part = getattr(data, shown.part)
     return stimuli(part, shown.stimuli, fingerprint=data.fingerprint, name=shown.part)
+
+
+def mapped_positions(need: Mapped, site: Site) -> Positions:
+    """Which images of the part have maps: those named, in the order of their names, or those shown.
+
+    Raises:
+        ValueError: when the part has no image of a name.
+    """
+    if not need.named:
+        return positions(need.shown, site)
+    images = need.shown.images
+    names = getattr(loaded(images, site), need.shown.part).names
+    if lost := sorted(set(need.named) - set(names)):
+        raise ValueError(
+            f"image '{lost[0]}' is not in the {need.shown.part} part of '{images.dataset}', fold {images.fold}; name "
+            f"others, as '{names[0]}', or give images=8"
+        )
+    return np.flatnonzero(np.isin(names, need.named)).astype(np.int64)
 
 
 @lru_cache(maxsize=8)

@@ -54,8 +54,12 @@ class Tapped:
             images: uint8 (images, 3, size, size).
         """
         self._keeps, self._kept = keeps, {grain: [] for grain in keeps}
-        self.model(normalise(images.to(self.device), self._mean, self._std, self._order))
+        self.model(self.normalised(images))
         return self._kept
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """The images as the model takes them, on its device; uint8 (images, 3, size, size) as they come."""
+        return normalise(images.to(self.device), self._mean, self._std, self._order)
 
     def pooled(self, output: Tensor) -> Tensor:
         """(images, features), as the head takes it."""

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from sweeper.probes.convergence import area_under_curve, steps_to
+from sweeper.outcome import Epoch
+from sweeper.probes.convergence import area_under_curve, progress, steps_to
 
 STEPS = [10, 20, 40, 50]
 AUC = [0.6, 0.8, 0.9, 0.85]
@@ -107,3 +108,53 @@ def test_what_is_no_curve_is_refused(
 def test_a_threshold_that_is_not_finite_is_refused() -> None:
     with pytest.raises(ValueError, match="threshold nan"):
         steps_to(STEPS, AUC, math.nan)
+
+
+def _epochs(*values: float, head: int = 0) -> list[Epoch]:
+    """Of which the first `head` trained the head alone."""
+    return [
+        Epoch(
+            number=number,
+            train_loss=1.0,
+            scores={"auroc": value, "loss": 1 - value},
+            lr=0.1,
+            seconds=1.0,
+            images_per_second=1.0,
+            phase="head" if number <= head else "full",
+        )
+        for number, value in enumerate(values, start=1)
+    ]
+
+
+LEARNT = dict(threshold=0.7, falling=False, steps_per_epoch=10, validations=1)
+
+
+def test_progress_counts_the_optimizers_steps_and_passes_over_the_training_part() -> None:
+    found = progress(_epochs(0.5, 0.6, 0.8), "auroc", **LEARNT)
+    assert found == {"steps_to": 30, "epochs_to": 3, "curve_area": pytest.approx(0.625), "curve_epochs": 3}
+
+
+def test_several_validations_an_epoch_are_parts_of_it() -> None:
+    found = progress(_epochs(0.5, 0.75, 0.8), "auroc", **LEARNT | {"validations": 2, "steps_per_epoch": 5})
+    assert (found["steps_to"], found["epochs_to"], found["curve_epochs"]) == (5, 1, 1.4)
+
+
+def test_a_head_that_stopped_within_an_epoch_is_counted_as_far_as_it_went() -> None:
+    found = progress(_epochs(0.5, 0.55, 0.8, head=1), "auroc", **LEARNT | {"validations": 2})
+    assert (found["steps_to"], found["curve_epochs"]) == (15, 1.5)
+
+
+def test_a_loss_falls_to_its_threshold() -> None:
+    found = progress(_epochs(0.5, 0.6, 0.8), "loss", **LEARNT | {"threshold": 0.4, "falling": True})
+    assert found["epochs_to"] == 2
+
+
+def test_a_curve_that_ends_before_its_area_does_has_none() -> None:
+    assert math.isnan(progress(_epochs(0.5, 0.6), "auroc", **LEARNT, until=3)["curve_area"])
+    assert progress(_epochs(0.5, 0.6, 0.9), "auroc", **LEARNT, until=2)["curve_area"] == pytest.approx(0.55)
+    assert math.isnan(progress(_epochs(0.5), "auroc", **LEARNT)["curve_area"])
+
+
+def test_a_score_that_was_not_recorded_is_refused_with_those_that_were() -> None:
+    with pytest.raises(ValueError, match="the score 'kappa' was not recorded; there are auroc, loss"):
+        progress(_epochs(0.5), "kappa", **LEARNT)

@@ -9,7 +9,16 @@ from torch.distributed._tools.mem_tracker import MemTracker
 
 from sweeper import models
 from sweeper.cell import Network
-from sweeper.probes.cost import MakeOptimizer, Memory, costs_by_depth, count_memory, latency, measure_memory
+from sweeper.probes.cost import (
+    MakeOptimizer,
+    Memory,
+    costs,
+    costs_by_depth,
+    count_memory,
+    cut_at,
+    latency,
+    measure_memory,
+)
 
 SMALL = Network(model="resnet18", depth=2)
 IMAGES = torch.zeros(3, 3, 8, 8)
@@ -145,3 +154,18 @@ def test_a_gpu_holds_at_least_what_is_counted() -> None:
     found = measure_memory(model, torch.zeros(8, 3, 64, 64).cuda(), torch.zeros(8, dtype=torch.long).cuda())
     assert counted.forward_bytes <= found.forward_bytes < found.training_bytes
     assert counted.training_bytes <= found.training_bytes
+
+
+def test_a_network_cut_before_it_gets_slim_is_not_slimmed() -> None:
+    slim = Network(model="resnet18", slim=2, slim_factor=4)
+    assert cut_at(slim, 1) == Network(model="resnet18", depth=1)
+    assert cut_at(slim, 3) == Network(model="resnet18", depth=3, slim=2, slim_factor=4)
+    found = [row["parameters"] for row in costs_by_depth(slim, classes=2, size=32, batch=2, seconds=0.001)]
+    assert found[:1] == [models.count(Network(model="resnet18", depth=1), classes=2, size=32).parameters]
+    assert found == sorted(found)
+
+
+def test_memory_may_be_counted_of_another_batch_than_the_one_that_is_timed() -> None:
+    found = costs(SMALL, classes=2, size=32, batch=1, memory_batch=4, seconds=0.001)
+    assert found["batch"] == 1
+    assert found["training_bytes"] == count_memory(SMALL, classes=2, size=32, batch=4).training_bytes

@@ -8,7 +8,22 @@ import pytest
 import torch
 from states import CELLS, network, recorded_site
 
-from sweeper import L2, Agreement, Cca, Cka, Fid, Knn, Procrustes, Reinit, Transferability
+from sweeper import (
+    L2,
+    Agreement,
+    Cca,
+    Cka,
+    Convergence,
+    Cost,
+    Embedding,
+    Fid,
+    Filters,
+    GradCam,
+    Knn,
+    Procrustes,
+    Reinit,
+    Transferability,
+)
 from sweeper.data.loading import load, normalise
 from sweeper.ledger import Finished
 from sweeper.models import block_keys, blocks
@@ -44,6 +59,13 @@ PROBES: tuple[Probe, ...] = (
     Agreement(across="seed"),
     Fid(to="digits", to_fold=1, stimuli=50),
     Transferability(),
+    Cost(memory_batch=8),
+    Convergence(threshold=0.2),
+    Embedding(part="val"),
+    Embedding(method="tsne", features="patches", stimuli=50),
+    GradCam(),
+    GradCam(images=3, of="label", at_block=2, state="start"),
+    Filters(count=9),
 )
 PLACE = dict(device=torch.device("cpu"))
 
@@ -51,6 +73,11 @@ PLACE = dict(device=torch.device("cpu"))
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Site, dict[str, Finished]]:
     return recorded_site(tmp_path_factory.mktemp("probed"))
+
+
+@pytest.fixture(autouse=True)
+def soon_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(making, "SECONDS", 0.001)
 
 
 def answered(ask: Ask, recorded: tuple[Site, dict[str, Finished]]) -> pd.DataFrame:

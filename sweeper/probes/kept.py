@@ -1,0 +1,24 @@
+"""Features that were made of a state's blocks, read back from the site's cache a block at a time."""
+
+import numpy as np
+from safetensors import safe_open
+
+from sweeper.probes.needs import Features, pieces
+from sweeper.site import Site
+
+
+def blocks_of(side: Features, site: Site) -> int:
+    """How many blocks a state's features are of."""
+    _, path = next(iter(pieces(side, site)))
+    with safe_open(path, framework="np") as file:
+        return 1 + max(int(name.partition(".")[0]) for name in file.keys())  # noqa: SIM118 (not a dict)
+
+
+def of_block(side: Features, block: int, site: Site) -> list[np.ndarray]:
+    """A block's features of all images, one array per draw (of features that are not drawn there is one)."""
+    found: list[list[np.ndarray]] = []
+    for _, path in pieces(side, site):
+        with safe_open(path, framework="np") as file:
+            draws = sorted(int(name.partition(".")[2]) for name in file.keys() if name.startswith(f"{block}."))  # noqa: SIM118
+            found.append([file.get_tensor(f"{block}.{draw}") for draw in draws])
+    return [np.concatenate(each) for each in zip(*found, strict=True)]

@@ -1,0 +1,151 @@
+"""Pictures of one cell as PNG: images in the plane, maps of Grad-CAM over images, filters before and after training.
+
+Nothing is computed here but colours. Figures that compare cells are the analysis' business.
+"""
+
+import io
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#222222")
+"""Told apart by colour-blind people (Okabe & Ito 2008)."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+"""The next one where the colours come again: 49 classes are told apart."""
+_TEXT, _SMALL, _INK = 9.0, 7.5, "#222222"
+_DOTS_PER_INCH = 150
+_ACROSS = 4
+"""Images side by side on a sheet of maps."""
+_PANEL = 1.9
+"""Inches of an image."""
+_HEAT = "inferno"
+_OPAQUE = 0.75
+"""Of the map where it is highest; it fades with its value, so that the image is seen where there is nothing."""
+_LETTERS = 15.0
+"""That fit into an inch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Map:
+    """An image and where in it a class is seen."""
+
+    title: str
+    pixels: np.ndarray
+    """uint8 (height, width, 3)."""
+    values: np.ndarray
+    """(rows, columns) over the whole image, >= 0."""
+
+
+def plane_png(points: np.ndarray, labels: np.ndarray, classes: Sequence[str], *, title: str, x: str, y: str) -> bytes:
+    """Images in the plane, a dot each, coloured by class; those that are drawn later do not hide a class.
+
+    Args:
+        points: (images, 2).
+        labels: (images,), of `classes`.
+        x: what the horizontal axis is; an empty text where it has no unit, as of t-SNE, whose ticks are left out.
+        y: the vertical one.
+    """
+    columns = -(-len(classes) // 24)
+    figure = Figure(figsize=(5.6 + 1.3 * columns, 5.0), layout="constrained")
+    axes = figure.subplots()
+    order = np.random.default_rng(0).permutation(len(points))
+    inks = [(COLOURS[n % len(COLOURS)], MARKERS[n // len(COLOURS) % len(MARKERS)]) for n in range(len(classes))]
+    size = float(np.clip(4000 / len(points), 4, 24))
+    for place in order if len(points) <= 500 else _by_class(order, labels):
+        chosen = np.atleast_1d(place)
+        colour, marker = inks[int(labels[chosen[0]])]
+        axes.scatter(*points[chosen].T, s=size, color=colour, marker=marker, alpha=0.75, linewidth=0)
+    _dress(axes, title, width=5.6)
+    axes.set_xlabel(x, fontsize=_TEXT)
+    axes.set_ylabel(y, fontsize=_TEXT)
+    if not x:
+        axes.set_xticks([])
+        axes.set_yticks([])
+    handles = [
+        Line2D([], [], color=colour, marker=marker, ls="none", markersize=5, label=textwrap.shorten(name, 24))
+        for name, (colour, marker) in zip(classes, inks, strict=True)
+    ]
+    figure.legend(handles=handles, loc="outside right upper", ncols=columns, fontsize=_SMALL, frameon=False)
+    return _png(figure)
+
+
+def maps_png(shown: Sequence[Map], *, title: str) -> bytes:
+    """Every image, and below it the same image under its map, which is scaled to its own highest value."""
+    across = min(_ACROSS, len(shown))
+    rows = -(-len(shown) // across)
+    figure = Figure(figsize=(_PANEL * across + 0.2, (2 * _PANEL + 0.35) * rows + 0.6), layout="constrained")
+    grid = figure.subplots(2 * rows, across, squeeze=False)
+    for axes in grid.ravel():
+        axes.set_axis_off()
+    for number, each in enumerate(shown):
+        row, column = divmod(number, across)
+        above, below = grid[2 * row, column], grid[2 * row + 1, column]
+        above.imshow(each.pixels, interpolation="nearest")
+        above.set_title(textwrap.fill(each.title, int(_PANEL * _LETTERS)), fontsize=_SMALL, loc="left", color=_INK)
+        _overlay(below, each)
+    note = "below: Grad-CAM, each map from 0 to its own highest value"
+    figure.suptitle(_filled(f"{title}\n{note}", _PANEL * across), fontsize=_TEXT, color=_INK, x=0.01, ha="left")
+    return _png(figure)
+
+
+def filters_png(grids: Mapping[str, np.ndarray], change: np.ndarray, *, largest: float, title: str) -> bytes:
+    """Grids of filters side by side, grey, and what changed from the first to the last, blue down and red up.
+
+    Args:
+        grids: title -> (height, width) in 0..1.
+        change: (height, width) in -1..1, NaN between filters.
+        largest: the change that is drawn as 1, in the weights' own unit.
+    """
+    figure = Figure(figsize=(2.7 * (len(grids) + 1), 3.3), layout="constrained")
+    places = figure.subplots(1, len(grids) + 1, squeeze=False).ravel()
+    for axes, (name, picture) in zip(places, grids.items(), strict=False):
+        axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes.set_title(name, fontsize=_SMALL, loc="left", color=_INK)
+    places[-1].imshow(change, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
+    places[-1].set_title(f"change, from -{largest:.2g} to {largest:.2g}", fontsize=_SMALL, loc="left", color=_INK)
+    for axes in places:
+        axes.set_axis_off()
+    figure.suptitle(_filled(title, 2.7 * (len(grids) + 1)), fontsize=_TEXT, color=_INK, x=0.01, ha="left")
+    return _png(figure)
+
+
+def _by_class(order: np.ndarray, labels: np.ndarray) -> list[np.ndarray]:
+    """The images in a few layers of all classes, for thousands of single dots take minutes."""
+    return [layer[labels[layer] == label] for layer in np.array_split(order, 8) for label in np.unique(labels[layer])]
+
+
+def _overlay(axes: Axes, shown: Map) -> None:
+    height, width = shown.pixels.shape[:2]
+    axes.imshow(shown.pixels, interpolation="nearest")
+    highest = float(shown.values.max())
+    if highest == 0:
+        axes.text(0.5, 0.5, "nothing", transform=axes.transAxes, ha="center", va="center", color="white",
+                  fontsize=_TEXT, bbox={"facecolor": _INK, "linewidth": 0})  # fmt: skip
+        return
+    share = shown.values / highest
+    axes.imshow(
+        share, cmap=_HEAT, vmin=0, vmax=1, alpha=_OPAQUE * share, interpolation="bilinear",
+        extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+    )  # fmt: skip
+
+
+def _dress(axes: Axes, title: str, *, width: float) -> None:
+    axes.set_title(_filled(title, width), fontsize=_TEXT, color=_INK, loc="left")
+    axes.tick_params(labelsize=_SMALL, length=2)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _filled(text: str, inches: float) -> str:
+    return "\n".join(textwrap.fill(line, int(inches * _LETTERS)) for line in text.split("\n"))
+
+
+def _png(figure: Figure) -> bytes:
+    """Equal for equal figures."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DOTS_PER_INCH, metadata={"Software": None})
+    return buffer.getvalue()
