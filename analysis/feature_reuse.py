@@ -1,7 +1,7 @@
 """`python -m analysis.feature_reuse STUDY OUT`: the figures of Matsoukas et al. 2022 from a study's rows.
 
-Gains by data size and distance (the dot figure), Table 1, the sweep over transferred layers and its convergence, and
-what probes say by layer: k-NN, re-initialisation, L2, CKA. Nothing is tested here.
+Gains by data size and distance (the dot figure), the distances, Table 1, the sweep over transferred layers and its
+convergence, and what probes say by layer: k-NN, re-initialisation, L2, CKA. Nothing is tested here.
 """
 
 import sys
@@ -13,6 +13,7 @@ import pandas as pd
 
 from analysis import look
 from analysis.clouds import sized_dots
+from analysis.domains import domain_distances
 from analysis.panels import draw
 from analysis.plates import Lack, Plate, keys_of, lacking
 from analysis.probe_figures import block_lines, pair_maps, panel_names
@@ -168,7 +169,7 @@ def _as_text(mean: float, sd: float, number: int) -> str:
 
 
 FIGURES = (
-    *(gains, table_1, sweep, convergence),
+    *(gains, domain_distances, table_1, sweep, convergence),
     partial(block_lines, name="knn", probes=["knn"], metric="score"),
     partial(block_lines, name="reinit", probes=["reinit"], metric="score"),
     partial(block_lines, name="l2", probes=["l2"], metric="own"),

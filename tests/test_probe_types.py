@@ -5,7 +5,22 @@ from typing import get_args
 
 import pytest
 
-from sweeper import L2, Agreement, Cca, Cka, Fid, Knn, Procrustes, Reinit, Transferability
+from sweeper import (
+    L2,
+    Agreement,
+    Cca,
+    Cka,
+    Convergence,
+    Cost,
+    Embedding,
+    Fid,
+    Filters,
+    GradCam,
+    Knn,
+    Procrustes,
+    Reinit,
+    Transferability,
+)
 from sweeper.cell import AXES, probe_key
 from sweeper.grid import StudyError, Sweep, check, grid
 from sweeper.pairing import asks
@@ -78,9 +93,46 @@ def test_asks_have_keys_of_their_own_and_are_the_same_in_a_grown_study() -> None
         (Fid(to="digitz"), "data set 'digitz' is unknown; did you mean digits"),
         (Knn(features="cls"), r"features='cls' of 'cbr_mini', which has no class token"),
         (Transferability(scores=("logmi",)), "the score 'logmi' is unknown; did you mean logme"),
+        (Cost(batch=0), "batch is 0; it must be a whole number from 1"),
+        (Cost(memory_batch=1), "memory_batch is 1; it must be a whole number from 2"),
+        (Cost(on="gpu"), "on is 'gpu'; it must be 'cpu' or 'cuda'"),  # type: ignore[arg-type]
+        (Convergence(threshold=float("nan")), "threshold is nan; it must be the score"),
+        (Convergence(threshold=0.9, score="aurok"), "the score 'aurok' is unknown; did you mean auroc"),
+        (Convergence(threshold=0.9, until=0), "until is 0; it must be a number of epochs above 0"),
+        (Embedding(method="lda"), "method is 'lda'; it must be 'pca' or 'tsne' or 'umap'"),  # type: ignore[arg-type]
+        (Embedding(stimuli=11), "stimuli is 11; it must be a whole number from 12 to 10000"),
+        (Embedding(features="cls"), "features='cls' of 'cbr_mini', which has no class token"),
+        (GradCam(images=65), "images is 65; it must be a whole number from 1 to 64"),
+        (GradCam(named="0001"), "named is '0001'; it must be a tuple of names"),  # type: ignore[arg-type]
+        (GradCam(named=("a", "a")), "each named once"),
+        (GradCam(at_block=5), "at_block=5, and only 4 blocks of 'cbr_mini' are kept"),
+        (Filters(count=0), "count is 0; it must be a whole number from 1"),
     ],
 )
 def test_an_impossible_probe_is_one_sentence(probe: Probe, text: str) -> None:
     with pytest.raises(StudyError, match=text) as refused:
         check([Sweep(name="study", cells=CELLS, probes=[probe])], lambda cell: (), probe_problems_of)
     assert str(refused.value).count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("probe", "text"),
+    [
+        (Embedding(), "have several labels, and an image is coloured by one"),
+        (GradCam(of="label"), "have several labels; give of='predicted'"),
+        (Convergence(threshold=0.5, score="kappa"), "the score 'kappa' is not defined for 'chestmnist', a multilabel"),
+    ],
+)
+def test_what_needs_one_label_an_image_is_refused_of_images_with_several(probe: Probe, text: str) -> None:
+    cells = grid(dataset="chestmnist", model="cbr_mini", loss="bce")
+    with pytest.raises(StudyError, match=text):
+        check([Sweep(name="study", cells=cells, probes=[probe])], lambda cell: (), probe_problems_of)
+
+
+def test_blocks_before_the_cut_are_counted_at_the_probes_own_grain() -> None:
+    cells = grid(dataset="digits_0_4", model="resnet18", depth=4, grain="layer", size=32)
+    for at_block, at in ((4, "cell"), (4, "layer"), (2, "block")):
+        right, wrong = GradCam(at_block=at_block, at=at), GradCam(at_block=at_block + 1, at=at)
+        assert not list(probe_problems_of([right], cells[0]))
+        (text,) = probe_problems_of([wrong], cells[0])
+        assert f"only {at_block} " in text

@@ -117,10 +117,10 @@ def grad_cam(probe: GradCam, made: Numbers, images: Seen, *, title: str) -> Pict
     shown = []
     for place, name in enumerate(images.names):
         truth = _truth(images.labels[place], images.classes)
-        of, predicted = (images.classes[int(made[kind][place])] for kind in ("classes", "predicted"))
-        verdict = f"map of {of}" if of == predicted else f"map of {of}, predicted {predicted}"
-        shown.append(Map(title=f"{name}: {truth}\n{verdict}", pixels=images.pixels[place], values=maps[place]))
-    told = f"Grad-CAM of {len(shown)} {images.part} images, {probe.state} state, block {block}"
+        verdict = f"true {truth}, predicted {images.classes[int(made['predicted'][place])]}"
+        shown.append(Map(title=f"{name}\n{verdict}", pixels=images.pixels[place], values=maps[place]))
+    of = "predicted" if probe.of == "predicted" else "true"
+    told = f"Grad-CAM of the {of} class of {len(shown)} {images.part} images, {probe.state} state, block {block}"
     png = maps_png(shown, title=f"{title}\n{told}")
     labels, names = images.labels, np.array(images.names)
     npz = _npz({**made, "labels": labels, "images": names})

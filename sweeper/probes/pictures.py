@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#222222")
@@ -75,7 +76,7 @@ def plane_png(points: np.ndarray, labels: np.ndarray, classes: Sequence[str], *,
 
 
 def maps_png(shown: Sequence[Map], *, title: str) -> bytes:
-    """Every image, and below it the same image under its map, which is scaled to its own highest value."""
+    """Every image, and below it the same image under its map: scaled to its own highest value, a line at half of it."""
     across = min(_ACROSS, len(shown))
     rows = -(-len(shown) // across)
     figure = Figure(figsize=(_PANEL * across + 0.2, (2 * _PANEL + 0.35) * rows + 0.6), layout="constrained")
@@ -86,9 +87,9 @@ def maps_png(shown: Sequence[Map], *, title: str) -> bytes:
         row, column = divmod(number, across)
         above, below = grid[2 * row, column], grid[2 * row + 1, column]
         above.imshow(each.pixels, interpolation="nearest")
-        above.set_title(textwrap.fill(each.title, int(_PANEL * _LETTERS)), fontsize=_SMALL, loc="left", color=_INK)
+        above.set_title(_filled(each.title, _PANEL), fontsize=_SMALL, loc="left", color=_INK)
         _overlay(below, each)
-    note = "below: Grad-CAM, each map from 0 to its own highest value"
+    note = "below: the maps, each from 0 to its own highest value; inside the line, above half of it"
     figure.suptitle(_filled(f"{title}\n{note}", _PANEL * across), fontsize=_TEXT, color=_INK, x=0.01, ha="left")
     return _png(figure)
 
@@ -101,7 +102,7 @@ def filters_png(grids: Mapping[str, np.ndarray], change: np.ndarray, *, largest:
         change: (height, width) in -1..1, NaN between filters.
         largest: the change that is drawn as 1, in the weights' own unit.
     """
-    figure = Figure(figsize=(2.7 * (len(grids) + 1), 3.3), layout="constrained")
+    figure = Figure(figsize=(2.7 * (len(grids) + 1), 3.3), layout=ConstrainedLayoutEngine(w_pad=0.12))
     places = figure.subplots(1, len(grids) + 1, squeeze=False).ravel()
     for axes, (name, picture) in zip(places, grids.items(), strict=False):
         axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
@@ -132,6 +133,15 @@ def _overlay(axes: Axes, shown: Map) -> None:
         share, cmap=_HEAT, vmin=0, vmax=1, alpha=_OPAQUE * share, interpolation="bilinear",
         extent=(-0.5, width - 0.5, height - 0.5, -0.5),
     )  # fmt: skip
+    rows, columns = share.shape
+    if share.min() < 0.5:
+        x, y = (_middles(count, side) for count, side in ((columns, width), (rows, height)))
+        axes.contour(x, y, np.pad(share, 1, mode="edge"), levels=[0.5], colors=[COLOURS[5]], linewidths=1.2)
+
+
+def _middles(count: int, side: int) -> np.ndarray:
+    """The middles of so many places on a side of an image, and its two ends, in pixels."""
+    return np.concatenate([[0], np.arange(count) + 0.5, [count]]) * side / count - 0.5
 
 
 def _dress(axes: Axes, title: str, *, width: float) -> None:

@@ -103,6 +103,11 @@ def similarity_of(cell: Cell, block: int, against: Cell | None = None) -> float:
     return 0.95 - 0.12 * block - 0.3 * (against is not None) - 0.05 * (cell.weights.source == "radimagenet")
 
 
+def distance_of(cell: Cell) -> float:
+    """From ImageNet; another extractor sees another one."""
+    return 140.0 + len(cell.images.dataset) + 10 * (cell.network.model == "resnet50") + cell.seed
+
+
 def _record(site: Site, study: str, cell: Cell) -> str:
     names = ("auroc", "auprc", "auroc_weighted", "quadratic_kappa", "balanced_accuracy", "accuracy", "recall_macro")
     scores = {name: score_of(cell, name) for name in names}
@@ -136,7 +141,10 @@ def _probes(study: str, cell: Cell) -> list[tuple[object, list[dict]]]:
             dict(block=a, other_block=b, metric="cka", value=1 - 0.15 * abs(a - b)) for a in blocks for b in blocks
         ]
         found.append((Asked(name="cka", part="test"), whole))
-        found.append((Asked(name="fid"), [dict(block=None, metric="fid", value=140.0 + len(cell.images.dataset))]))
+        distance = distance_of(cell)
+        parts = {"fid": distance, "fid_means": 0.25 * distance, "fid_covariances": 0.75 * distance}
+        rows = [dict(block=None, to="imagenet", to_fold=0, metric=m, value=v) for m, v in parts.items()]
+        found.append((Asked(name="fid"), rows))
         lost = [dict(block=b or None, metric=m, value=0.8 - 0.1 * (b == 1)) for b in range(BLOCKS + 1) for m in wanted]
         found.append((Asked(name="reinit"), lost))
     if study == HIDDEN and cell.weights.source == "imagenet":

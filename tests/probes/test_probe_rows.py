@@ -26,7 +26,7 @@ from sweeper import (
 )
 from sweeper.data.loading import load, normalise
 from sweeper.ledger import Finished
-from sweeper.models import block_keys, blocks
+from sweeper.models import block_keys, blocks, count
 from sweeper.pairing import Ask, asks
 from sweeper.probe_types import Probe
 from sweeper.probes import making, needs
@@ -194,3 +194,35 @@ def test_all_sums_of_a_part_leave_out_the_images_of_no_whole_batch(
     site, runs = recorded
     with pytest.raises(ValueError, match="batch=100000 is more than the val part has"):
         tasks([sums_of(Ask(probe=probe, cell=CELLS[0]), probe, runs)], site)
+
+
+def test_a_cut_that_several_depths_have_is_measured_once(tmp_path: Path) -> None:
+    cells = [CELLS[0].replace(depth=depth) for depth in (2, 4, 3)] + [CELLS[0].replace(lr=0.5)]
+    site, runs = recorded_site(tmp_path, cells)
+    wanted = [need for ask in asks(cells, [Cost()]) for need in needed(ask, runs, site)]
+    todo = tasks(wanted, site)
+    assert sorted(task.start for task in todo) == [1, 2, 3, 4]
+    assert all(task.alone for task in todo)
+    for task in todo:
+        make(task, site, **PLACE)
+    assert not tasks(wanted, site)
+    found = [rows(ask, runs, site) for ask in asks(cells, [Cost()])]
+    assert [each["block"].max() for each in found] == [2, 4, 3, 4]
+    whole = found[1][found[1]["block"] <= 2].drop(columns="key").reset_index(drop=True)
+    pd.testing.assert_frame_equal(found[0].drop(columns="key"), whole)
+    counted = count(cells[2].network, classes=5, size=8)
+    last = found[2][found[2]["block"] == 3].set_index("metric")["value"]
+    assert (last["parameters"], last["macs"]) == (counted.parameters, counted.macs)
+    assert (found[0]["device"] != "").all()
+
+
+def test_a_time_on_a_gpu_is_refused_where_there_is_none(recorded: tuple[Site, dict[str, Finished]]) -> None:
+    with pytest.raises(ValueError, match="on='cuda' needs a GPU, and the cells of this sweep have none"):
+        answered(Ask(probe=Cost(on="cuda"), cell=CELLS[0]), recorded)
+
+
+def test_convergence_is_of_the_epochs_that_were_recorded(recorded: tuple[Site, dict[str, Finished]]) -> None:
+    ask = Ask(probe=Convergence(threshold=0.2), cell=CELLS[0])  # recorded are accuracies 1/7 and 2/7
+    assert values(ask, recorded, "epochs_to") == [2]
+    assert values(ask, recorded, "curve_area") == pytest.approx([3 / 14])
+    assert values(Ask(probe=Convergence(threshold=0.9), cell=CELLS[0]), recorded, "steps_to") == [np.inf]
