@@ -29,13 +29,14 @@ def domain_distances(record: Record, *, name: str = "domains") -> Plate | Lack:
     found = summarise(apart(rows, by), "value", [*by, "also"])
     shown = found[found["metric"] == "fid"]
     same = [setting for setting in told if setting != "to" and shown[setting].nunique(dropna=False) > 1]
+    extra = [column for column in ("size", *same) if shown[column].nunique(dropna=False) > 1]
     extractor = shown["model"] + ", " + shown["start"] + shown["also"]
-    size = panel_names(shown, ("size", *same)) if shown["size"].nunique() > 1 or same else pd.Series("", shown.index)
-    panel = extractor + size.map(lambda text: f", {text}" if text else "")
+    panel = extractor + (", " + panel_names(shown, extra) if extra else "")
     figure = heat_maps(
         pd.DataFrame({"panel": panel, "x": shown["to"], "y": shown["dataset"], "value": shown["mean"]}),
         x_label="other set",
         y_label="target",
+        digits=1,
         note="squared Frechet distance of training images, means over seeds and folds; compare within a panel only",
     )
     shows = "squared Frechet distance of targets to other sets by extractor, mean and sd (n - 1) over seeds and folds"

@@ -4,6 +4,7 @@ What the rows mean is the studies' business; nothing is tested here. A box is th
 reach the last value within 1.5 times their distance (Tukey 1977), and every value is a dot.
 """
 
+import textwrap
 from collections.abc import Callable
 
 import numpy as np
@@ -20,6 +21,8 @@ _GROUP = 0.8
 _MOST_IN_COLUMN = 18
 """Boxes or bars a panel of one column's width holds; more get a panel as wide as the page."""
 _Draw = Callable[[Axes, float, np.ndarray, Ink, float], None]
+_MAP_TITLE = 34
+"""Characters over a map, which names beside it and the bar of colours make narrower than other panels."""
 _MOST_DOTS = 12
 """Values of one box or bar that are drawn as dots."""
 
@@ -63,7 +66,8 @@ def heat_maps(rows: pd.DataFrame, *, x_label: str, y_label: str, note: str, digi
         _frame(axes, table, mark)
         axes.set_xticks(range(table.shape[1])[:: -(-table.shape[1] // 12)], _ticks(table.columns))
         axes.set_yticks(range(table.shape[0])[:: -(-table.shape[0] // 12)], _ticks(table.index))
-        dress(axes, title=str(name), x_label=x_label, y_label=y_label, grid=False)
+        dress(axes, x_label=x_label, y_label=y_label, grid=False)
+        axes.set_title(textwrap.fill(str(name), _MAP_TITLE), fontsize=look.TEXT, color=look.INK, loc="left")
     if image is not None:
         bar = figure.colorbar(image, ax=grid, fraction=0.04)
         bar.ax.tick_params(labelsize=look.SMALL, colors=look.QUIET)
