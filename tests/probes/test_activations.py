@@ -9,7 +9,8 @@ import ray
 from states import CELLS, STUDY, recorded_site
 
 from analysis import frames
-from sweeper import L2, Agreement, Cka, Knn, Reinit, ledger, probes
+from sweeper import L2, Agreement, Cka, Cost, Embedding, Filters, GradCam, Knn, Reinit, ledger, probes, store
+from sweeper.cell import Cell
 from sweeper.grid import Sweep
 from sweeper.outcome import Devices
 from sweeper.pairing import asks
@@ -22,6 +23,7 @@ from sweeper.site import Site
 pytestmark = pytest.mark.ray
 
 PROBES = (Cka(), Cka(across="seed", layers="all"), Knn(k=5), L2(), Reinit(), Agreement(across="seed"))
+DRAWN = (GradCam(images=2), Embedding(part="val"), Filters(), Cost())
 ALONE = Devices(workers=1, gpus=0.0)
 
 
@@ -36,7 +38,7 @@ class LostError(Exception):
     """As a driver that is killed: nothing catches it."""
 
 
-def run(site: Site, *, dies_after: int | None = None) -> None:
+def run(site: Site, *, dies_after: int | None = None, sweep: Sweep | None = None) -> None:
     left = [dies_after if dies_after is not None else 10_000]
 
     def check_lease() -> None:
@@ -44,7 +46,7 @@ def run(site: Site, *, dies_after: int | None = None) -> None:
             raise LostError
         left[0] -= 1
 
-    sweep = Sweep(name=STUDY, cells=CELLS, probes=PROBES)
+    sweep = sweep or Sweep(name=STUDY, cells=CELLS, probes=PROBES)
     work = site.storage / "work"
     work.mkdir(exist_ok=True)
     done = ledger.read(site, STUDY).finished
@@ -80,3 +82,18 @@ def test_a_driver_that_died_half_way_leaves_the_same_rows_once(tmp_path: Path) -
     runs = ledger.read(whole, STUDY).finished  # what no probe needs any more is gone, but for the start of all cells
     shared = {path.parent for _, path in pieces(needed(asks(CELLS, [Cka()])[0], runs, whole)[1], whole)}
     assert set((whole.cache / "probes").iterdir()) == shared
+
+
+def test_pictures_and_costs_of_all_cells_are_made_by_actors_and_stored(tmp_path: Path) -> None:
+    cells: list[Cell] = [CELLS[0].replace(depth=depth) for depth in (1, 2)]
+    site, _ = recorded_site(tmp_path, cells)
+    run(site, sweep=Sweep(name=STUDY, cells=cells, probes=DRAWN))
+    done = ledger.read(site, STUDY).finished
+    for each in done.values():
+        endings = [name.split("-", 1)[1][16:] for name in store.sizes(site, each.run_id) if name.startswith("probes/")]
+        assert sorted(endings) == sorted([*[".parquet"] * 4, *[".png"] * 3, "-maps.npz", "-points.parquet"])
+    rows = frames.probes(STUDY, site)
+    found = rows[(rows["probe"] == "cost") & (rows["block"] == 1)].groupby("metric")["value"].nunique()
+    assert (found == 1).all()  # also times: the cut that both cells have was measured once
+    assert (rows["device"].notna() == (rows["probe"] == "cost")).all()
+    run(site, sweep=Sweep(name=STUDY, cells=cells, probes=DRAWN), dies_after=0)  # nothing is left to be done
