@@ -104,11 +104,8 @@ def probe_problems_of(probes: Sequence[Probe], cell: Cell) -> Iterator[str]:
             yield f"probe fid: the data set '{probe.to}' is unknown; {nearest(probe.to, data.DATASETS)}"
         if isinstance(probe, Embedding) and probe.method == "umap" and find_spec("umap") is None:
             yield "probe embedding: method='umap' needs the library umap-learn: pip install umap-learn, or give 'tsne'"
-        if isinstance(probe, GradCam) and probe.at_block is not None:
-            grain = cell.network.grain if probe.at == "cell" else probe.at
-            kept = _kept_at(cell.network, grain)
-            if probe.at_block > kept:
-                yield f"probe gradcam: at_block={probe.at_block}, and only {kept} {grain}s of '{model}' are kept"
+        if isinstance(probe, GradCam):
+            yield from _map_problems(probe, cell.network)
         classes, task = data.DATASETS[dataset].classes, data.DATASETS[dataset].task
         if classes:
             yield from _task_problems(probe, dataset, data.task_of(classes, task))
@@ -132,6 +129,24 @@ def _task_problems(probe: Probe, dataset: str, task: str) -> Iterator[str]:
 
 def _kept(network: Network) -> int:
     return network.depth or models.MODELS[network.model].blocks[network.grain]
+
+
+def _map_problems(probe: GradCam, network: Network) -> Iterator[str]:
+    """Of where Grad-CAM looks: past the cut, or where a ViT's scores depend on no place any more."""
+    grain = network.grain if probe.at == "cell" else probe.at
+    kept = _kept_at(network, grain)
+    asked = f"probe gradcam: at_block={probe.at_block}"
+    if probe.at_block is not None and probe.at_block > kept:
+        yield f"{asked}, and only {kept} {grain}s of '{network.model}' are kept"
+        return
+    if models.base_name(network.model) not in list(models.MODELS) or models.family_of(network.model) != "vit":
+        return  # others are told when they are looked at
+    halves = _kept_at(network, "layer")
+    last = kept - 1 if grain == "block" else min(halves, 2 * models.MODELS[network.model].blocks["block"]) // 2 * 2 - 1
+    if probe.at_block is None and last < 1:
+        yield f"probe gradcam: '{network.model}' has no {grain} before its last attention; give at='layer'"
+    elif probe.at_block is not None and probe.at_block > last:
+        yield f"{asked}, and behind {grain} {last} the scores of '{network.model}' are of its class token alone"
 
 
 def _kept_at(network: Network, grain: models.Grain) -> int:

@@ -4,6 +4,7 @@ import dataclasses
 from typing import get_args
 
 import pytest
+import torch
 
 from sweeper import (
     L2,
@@ -20,11 +21,13 @@ from sweeper import (
     Procrustes,
     Reinit,
     Transferability,
+    models,
 )
 from sweeper.cell import AXES, probe_key
 from sweeper.grid import StudyError, Sweep, check, grid
 from sweeper.pairing import asks
-from sweeper.probe_types import Probe
+from sweeper.probe_types import At, Probe
+from sweeper.probes.grad_cam import grad_cam
 from sweeper.problems import probe_problems_of
 
 CELLS = grid(dataset="digits_0_4", model="cbr_mini", source=["random", "imagenet"], fold=[1, 2], seed=[0, 1])
@@ -136,3 +139,35 @@ def test_blocks_before_the_cut_are_counted_at_the_probes_own_grain() -> None:
         assert not list(probe_problems_of([right], cells[0]))
         (text,) = probe_problems_of([wrong], cells[0])
         assert f"only {at_block} " in text
+
+
+@pytest.mark.parametrize(
+    ("depth", "grain", "at", "last"),
+    [
+        (None, "block", "cell", 11),
+        (None, "block", "layer", 23),
+        (4, "block", "cell", 3),
+        (4, "layer", "cell", 3),
+        (5, "layer", "cell", 3),
+        (3, "layer", "cell", 1),
+    ],
+)
+def test_of_a_vit_no_map_is_asked_for_behind_the_last_attention(depth: int, grain: str, at: At, last: int) -> None:
+    (cell,) = grid(dataset="digits_0_4", model="vit_tiny_patch16_224", size=32, depth=depth, grain=grain)
+    for probe in (GradCam(at=at), GradCam(at_block=last, at=at)):
+        assert not list(probe_problems_of([probe], cell))
+    (text,) = probe_problems_of([GradCam(at_block=last + 1, at=at)], cell)
+    assert f"behind {'layer' if at == 'layer' else grain} {last} the scores" in text
+    found = grad_cam(
+        models.build(cell.network, classes=3, size=32),
+        torch.randn(1, 3, 32, 32),
+        grain="layer" if at == "layer" else grain,
+    )
+    assert found.block == last
+
+
+def test_a_vit_of_one_block_has_no_map_at_that_grain() -> None:
+    (cell,) = grid(dataset="digits_0_4", model="vit_tiny_patch16_224", size=32, depth=1)
+    (text,) = probe_problems_of([GradCam()], cell)
+    assert text.endswith("has no block before its last attention; give at='layer'")
+    assert not list(probe_problems_of([GradCam(at="layer")], cell))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+import torch
 from safetensors.numpy import load_file
 
 from sweeper import models
@@ -21,7 +22,7 @@ from sweeper.probes.draws import Positions
 from sweeper.probes.embedding import plane
 from sweeper.probes.kept import blocks_of, of_block
 from sweeper.probes.needs import loaded, mapped_positions, pieces, positions
-from sweeper.probes.pictures import Map, filters_png, maps_png, plane_png
+from sweeper.probes.pictures import LOOKS, Map, filters_png, maps_png, plane_png
 from sweeper.site import Site
 
 _METHODS = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
@@ -103,6 +104,7 @@ def embedding(probe: Embedding, features: np.ndarray, images: Seen, *, title: st
     x, y = (f"component {n}: {share:.0%} of the variance" for n, share in enumerate(shares, 1)) if shares else ("", "")
     believed = f"trustworthiness {found.numbers['trustworthiness']:.3f}"
     told = f"{_METHODS[probe.method]} of {len(table)} {images.part} images, {probe.state} state, {believed}"
+    told += f"; looks come again after {LOOKS} classes" if len(images.classes) > LOOKS else ""
     png = plane_png(found.points, images.labels, images.classes, title=f"{title}\n{told}", x=x, y=y)
     return Picture(numbers=found.numbers, files={".png": png, "-points.parquet": _parquet(table)})
 
@@ -135,7 +137,8 @@ def grad_cam(probe: GradCam, made: Numbers, images: Seen, *, title: str) -> Pict
 def filters(probe: Filters, states: Mapping[str, Numbers], cell: Cell, *, title: str) -> Picture:
     """The picture as `.png`; its row `filters` is how many there are, its weights are those of the stored states."""
     classes = len(states["start"]["head.bias"])
-    name = models.first_weight(models.build(cell.network, classes=classes, size=cell.images.size))
+    with torch.device("meta"):
+        name = models.first_weight(models.build(cell.network, classes=classes, size=cell.images.size))
     before, after = states["start"][name], states["best"][name]
     both = np.concatenate([before, after])
     ends = float(both.min()), float(both.max())

@@ -17,7 +17,9 @@ from matplotlib.lines import Line2D
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#222222")
 """Told apart by colour-blind people (Okabe & Ito 2008)."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-"""The next one where the colours come again: 49 classes are told apart."""
+"""The next one where the colours come again."""
+LOOKS = len(COLOURS) * len(MARKERS)
+"""Classes that are told apart."""
 _TEXT, _SMALL, _INK = 9.0, 7.5, "#222222"
 _DOTS_PER_INCH = 150
 _ACROSS = 4
