@@ -3,6 +3,8 @@
 A distance is of one extractor, the starting state of a cell: those of two models or two sources are never averaged.
 """
 
+import math
+
 import pandas as pd
 
 from analysis.plates import Lack, Plate, keys_of, lacking
@@ -36,8 +38,13 @@ def domain_distances(record: Record, *, name: str = "domains") -> Plate | Lack:
         pd.DataFrame({"panel": panel, "x": shown["to"], "y": shown["dataset"], "value": shown["mean"]}),
         x_label="other set",
         y_label="target",
-        digits=1,
+        digits=_digits(float(shown["mean"].max())),
         note="squared Frechet distance of training images, means over seeds and folds; compare within a panel only",
     )
     shows = "squared Frechet distance of targets to other sets by extractor, mean and sd (n - 1) over seeds and folds"
     return Plate(name=name, shows=shows, data=found, keys=keys_of(rows), figure=figure)
+
+
+def _digits(largest: float) -> int:
+    """Behind the point, such that the largest distance has three that count: extractors differ by orders."""
+    return min(6, max(0, 2 - math.floor(math.log10(largest)))) if largest > 0 else 0
