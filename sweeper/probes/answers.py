@@ -43,11 +43,11 @@ from sweeper.probes.agreement import agreement
 from sweeper.probes.asked import Runs, costs_of, needed, of_fid, of_knn, of_start, subject, sums_of, two_sides
 from sweeper.probes.convergence import progress
 from sweeper.probes.distance import cosine_by_block, l2_by_block, l2_total, relative_l2_by_block
-from sweeper.probes.fid import Moments, frechet, moments
-from sweeper.probes.kept import blocks_of, of_block
+from sweeper.probes.fid import frechet
+from sweeper.probes.kept import blocks_of, moments_of, of_block
 from sweeper.probes.knn import knn_scores
 from sweeper.probes.making import read_sums
-from sweeper.probes.needs import Costed, Features, loaded, pieces, positions
+from sweeper.probes.needs import Costed, loaded, pieces, positions
 from sweeper.probes.transferability import SCORES, Target
 from sweeper.site import Site
 
@@ -138,7 +138,7 @@ def _values(ask: Ask, runs: Runs, site: Site) -> Iterator[Value]:
             found = agreement(one, other, loaded(ask.cell.images, site).task, by_class=True)
             yield from (Value(metric=metric, value=value) for metric, value in found.items())
         case Fid():
-            told = frechet(*(_moments(side, site) for side in of_fid(ask, probe, runs)))
+            told = frechet(*(moments_of(side, site) for side in of_fid(ask, probe, runs)))
             yield Value(metric="fid", value=told.distance)
             yield Value(metric="fid_means", value=told.means)
             yield Value(metric="fid_covariances", value=told.covariances)
@@ -254,17 +254,6 @@ def _predictions(ask: Ask, runs: Runs, part: str, site: Site, *, other: bool) ->
     path = store.artifact(site, subject(ask, runs, "best", other=other).run_id, "predictions.parquet")
     table = pd.read_parquet(path)
     return table[table["part"] == part].reset_index(drop=True)
-
-
-def _moments(side: Features, site: Site) -> Moments:
-    """Of the last block's features, a piece at a time."""
-    last = blocks_of(side, site) - 1
-    whole: Moments | None = None
-    for _, path in pieces(side, site):
-        own = moments(load_file(path)[f"{last}.0"])
-        whole = own if whole is None else whole + own
-    assert whole is not None  # no part of a split is empty
-    return whole
 
 
 def _target(ask: Ask, probe: Transferability, runs: Runs, site: Site) -> Target:

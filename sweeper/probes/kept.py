@@ -2,7 +2,9 @@
 
 import numpy as np
 from safetensors import safe_open
+from safetensors.numpy import load_file
 
+from sweeper.probes.fid import Moments, moments
 from sweeper.probes.needs import Features, pieces
 from sweeper.site import Site
 
@@ -22,3 +24,14 @@ def of_block(side: Features, block: int, site: Site) -> list[np.ndarray]:
             draws = sorted(int(name.partition(".")[2]) for name in file.keys() if name.startswith(f"{block}."))  # noqa: SIM118
             found.append([file.get_tensor(f"{block}.{draw}") for draw in draws])
     return [np.concatenate(each) for each in zip(*found, strict=True)]
+
+
+def moments_of(side: Features, site: Site) -> Moments:
+    """Of the last block's features, a piece at a time."""
+    last = blocks_of(side, site) - 1
+    whole: Moments | None = None
+    for _, path in pieces(side, site):
+        own = moments(load_file(path)[f"{last}.0"])
+        whole = own if whole is None else whole + own
+    assert whole is not None  # no part of a split is empty
+    return whole
