@@ -1,14 +1,14 @@
 """Statistics that a reviewer accepts: intervals, paired tests, corrections, effect sizes, ranks.
 
-`compare` and `compare_across` judge recorded cells; `bootstrap` and `delong_test` stored predictions. No metric gets
-another definition here, and nothing imports torch or Ray.
+`compare` and `compare_across` (by ranks, or by a mixed model) judge recorded cells; `bootstrap` and `delong_test`
+stored predictions. No metric gets another definition here, and nothing imports torch or Ray.
 """
 
 from analysis.statistics.comparison import compare, compare_across
 from analysis.statistics.diagram import draw_ranks
 from analysis.statistics.family import holm, summarise
 from analysis.statistics.intervals import bootstrap, bootstrap_difference
-from analysis.statistics.mixed import mixed_mean
+from analysis.statistics.mixed import mixed_mean, mixed_mean_of
 from analysis.statistics.paired_aurocs import delong, delong_test
 from analysis.statistics.ranks import rank_groups
 from analysis.statistics.repeated import corrected_t_test, detectable_in_se
@@ -26,6 +26,7 @@ __all__ = [
     "draw_ranks",
     "holm",
     "mixed_mean",
+    "mixed_mean_of",
     "rank_groups",
     "signed_rank_test",
     "summarise",

@@ -12,8 +12,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.statistics.family import holm
+from analysis.statistics.mixed import mixed_mean_of
 from analysis.statistics.pairing import contrast_of, pair_cells
-from analysis.statistics.repeated import corrected_t_test
+from analysis.statistics.repeated import MeanDifference, corrected_t_test, detectable_in_se
+from analysis.statistics.scored import Floats
 from analysis.statistics.signed_rank import signed_rank_test
 from sweeper.cell import AXES
 
@@ -40,7 +42,7 @@ _ACROSS_TYPES = {
     "higher": "bool",
     **dict.fromkeys(("targets", "missing", "wins", "losses", "zeros"), "int64"),
     **dict.fromkeys(("difference", "sd", "low", "high", "d_z", "detectable", "rank_biserial"), "float64"),
-    **dict.fromkeys(("p", "p_holm", "smallest_p"), "float64"),
+    **dict.fromkeys(("sd_between", "sd_within", "p", "p_holm", "smallest_p"), "float64"),
     "family_size": "int64",
     "method": "str",
     "reason": "str",
@@ -112,15 +114,27 @@ def compare(
     return _corrected(table, family, counted)[[*identity, *_TYPES]].astype(_TYPES)
 
 
-def compare_across(found: pd.DataFrame, *, family: Sequence[str] = (), level: float = 0.95) -> pd.DataFrame:
+def compare_across(
+    found: pd.DataFrame,
+    *,
+    method: Literal["ranks", "mixed"] = "ranks",
+    family: Sequence[str] = (),
+    level: float = 0.95,
+) -> pd.DataFrame:
     """A row per contrast over all data sets: does the setting tend to be better, whatever the target?
 
-    Wilcoxon's signed-rank test of the targets' mean differences, each one number: folds and seeds of a target do not
-    pass for further targets. Columns: axes other than `dataset` (and those of images and recipe of which each
-    data set has a single value, as its size), `axis`, `baseline`, `split`, `metric`, `part`, `higher`, `targets`,
-    `missing`, `wins` and `losses` of the setting, `zeros`, mean `difference` and its `sd`, `low`, `high`, `d_z` and
-    `detectable` (those of a t-test, to which Wilcoxon's comes within 5 %, for normal differences), `rank_biserial`,
-    `p`, `p_holm`, `smallest_p` (of that many targets: where it is above the error, nothing can be found),
+    `ranks` is Wilcoxon's signed-rank test of the targets' mean differences, each one number: folds and seeds of a
+    target do not pass for further targets. `mixed` is the mixed model of `mixed_mean_of`: the mean over targets of
+    which each has a difference of its own, about which its folds scatter. It has an interval and finds more where
+    differences are normal, and it refuses to judge, with the reason, where it does not converge or would pool folds.
+    Which of them is used is declared before the results are seen; taking the smaller p of both keeps no error.
+
+    Columns: axes other than `dataset` (and those of images and recipe of which each data set has a single value, as its
+    size), `axis`, `baseline`, `split`, `metric`, `part`, `higher`, `targets`, `missing`, `wins` and `losses` of the
+    setting, `zeros`, mean `difference` (of `mixed`: weighted by how sure each target's is), the `sd` of the targets',
+    `low`, `high`, `d_z` and `detectable` (of `ranks` those of a t-test, to which Wilcoxon's comes within 5 %, for
+    normal differences), `rank_biserial`, `sd_between` of targets and `sd_within` of their folds (`mixed` alone), `p`,
+    `p_holm`, `smallest_p` (of ranks of that many targets: where it is above the error, nothing can be found),
     `family_size`, `method` and `reason`. Targets must not share patients.
 
     Where the difference of a target is missing or incomplete there is no p and no interval, for it may be missing
@@ -128,6 +142,7 @@ def compare_across(found: pd.DataFrame, *, family: Sequence[str] = (), level: fl
 
     Args:
         found: of `compare`.
+        method: as above.
         family: as there.
         level: as there.
 
@@ -139,7 +154,7 @@ def compare_across(found: pd.DataFrame, *, family: Sequence[str] = (), level: fl
     by = [*kept, "axis", "baseline", "split"]
     rows = []
     for names, group in found.groupby(by, dropna=False, sort=True):
-        rows.append(dict(zip(by, names, strict=True)) | _test_across(group, level))
+        rows.append(dict(zip(by, names, strict=True)) | _test_across(group, method, level))
     table = pd.DataFrame(rows)
     table[kept] = table[kept].astype({name: found[name].dtype for name in kept})
     return _corrected(table, family, table["targets"] > 0)[[*kept, *_ACROSS_TYPES]].astype(_ACROSS_TYPES)
@@ -211,7 +226,7 @@ def _ratio(there: pd.DataFrame) -> float:
     return float(there["ratio"].max(skipna=False)) if len(there) else np.nan
 
 
-def _test_across(group: pd.DataFrame, level: float) -> dict[str, Any]:
+def _test_across(group: pd.DataFrame, method: str, level: float) -> dict[str, Any]:
     for name in ("metric", "part"):
         if group[name].nunique() > 1:
             ids = ", ".join(sorted(group[name].unique()))
@@ -219,10 +234,12 @@ def _test_across(group: pd.DataFrame, level: float) -> dict[str, Any]:
     whole = group[group["difference"].notna()]
     differences = whole["difference"].to_numpy()
     spread = corrected_t_test(differences, ratio=0.0, level=level)
-    ranked = signed_rank_test(differences)
+    tested = _by_ranks(differences, spread) if method == "ranks" else _by_mixed_model(whole, level)
     partial = int(((group["missing"] > 0) & (group["reason"] != "")).sum())
-    reason = f"{partial} of {len(group)} targets have missing pairs: finish the grid" if partial else ranked.reason
-    ends = {name: np.nan if reason else getattr(spread, name) for name in ("low", "high", "detectable")}
+    if partial:
+        tested["reason"] = f"{partial} of {len(group)} targets have missing pairs: finish the grid"
+    if tested["reason"]:
+        tested |= dict.fromkeys(("p", "low", "high", "detectable"), np.nan)
     sign = 1 if group["higher"].iloc[0] else -1
     return {
         **{name: group[name].iloc[0] for name in ("metric", "part", "higher")},
@@ -230,16 +247,37 @@ def _test_across(group: pd.DataFrame, level: float) -> dict[str, Any]:
         "missing": len(group) - len(whole),
         "wins": int((sign * differences > 0).sum()),
         "losses": int((sign * differences < 0).sum()),
-        "zeros": ranked.zeros,
-        "difference": spread.mean,
+        "zeros": int((differences == 0).sum()),
         "sd": spread.sd,
         "d_z": spread.d_z,
-        **ends,
+        **tested,
+    }
+
+
+def _by_ranks(differences: Floats, spread: MeanDifference) -> dict[str, Any]:
+    ranked = signed_rank_test(differences)
+    return {
+        "difference": spread.mean,
+        **{name: getattr(spread, name) for name in ("low", "high", "detectable")},
         "rank_biserial": ranked.rank_biserial,
-        "p": np.nan if reason else ranked.p,
+        "sd_between": np.nan,
+        "sd_within": np.nan,
+        "p": ranked.p,
         "smallest_p": ranked.smallest_p,
         "method": f"Wilcoxon signed-rank, {'exact' if ranked.exact else 'normal'}",
-        "reason": reason,
+        "reason": ranked.reason,
+    }
+
+
+def _by_mixed_model(whole: pd.DataFrame, level: float) -> dict[str, Any]:
+    fit = mixed_mean_of(whole["difference"].to_numpy(), whole["sd"].to_numpy(), whole["folds"].to_numpy(), level=level)
+    return {
+        "difference": fit.mean,
+        **{name: getattr(fit, name) for name in ("low", "high", "sd_between", "sd_within", "p", "reason")},
+        "detectable": np.nan if fit.reason else fit.se * detectable_in_se(fit.df, level=level),
+        "rank_biserial": np.nan,
+        "smallest_p": np.nan,
+        "method": "mixed model (REML), t with targets - 1 df",
     }
 
 

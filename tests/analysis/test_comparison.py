@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 from cells_compared import cells_of, frame_of, noisy
 from scipy import stats
+from statsmodels.regression.mixed_linear_model import MixedLM
 
 from analysis.statistics import compare, compare_across
-from sweeper.cell import LrSearch
+from sweeper.cell import Cell, LrSearch
 from sweeper.grid import grid
 
 CELLS = cells_of()
@@ -309,6 +310,63 @@ def test_across_an_unfinished_target_there_is_no_p() -> None:
     )
     assert (none["targets"], none["missing"]) == (7, 1)
     assert np.isnan(none["p"])
+
+
+def own_gain(cell: Cell) -> float:
+    """A source brings each target another gain, about which folds scatter."""
+    own = np.random.default_rng(int(cell.images.dataset.removeprefix("set"))).normal(0, 0.03)
+    return noisy(cell, gain=0.02 + own)
+
+
+def test_across_targets_the_mixed_model_is_that_of_statsmodels() -> None:
+    frame = frame_of(cells_of(dataset=[f"set{n}" for n in range(12)], seed=0), own_gain)
+    number = frame["dataset"].str.removeprefix("set").astype(int)
+    frame = frame[~((frame["source"] == "imagenet") & (frame["fold"] <= number % 3))]  # so that it is unbalanced
+    found = compared(frame, unfinished="use")
+    (row,) = compare_across(found, method="mixed").to_dict("records")
+    wide = frame.pivot(index=["dataset", "fold"], columns="source", values="test_auroc").dropna()
+    differences = (wide["imagenet"] - wide["random"]).reset_index(name="value")
+    wanted: Any = MixedLM.from_formula("I(100 * value) ~ 1", groups="dataset", data=differences).fit(reml=True)
+    assert row["difference"] == pytest.approx(wanted.fe_params.iloc[0] / 100, rel=1e-4)
+    spreads = np.sqrt([wanted.cov_re.iloc[0, 0], wanted.scale]) / 100
+    assert (row["sd_between"], row["sd_within"]) == pytest.approx(spreads, rel=1e-3)
+    se = wanted.bse_fe.iloc[0] / 100
+    assert row["p"] == row["p_holm"] == pytest.approx(2 * stats.t.sf(row["difference"] / se, 11), rel=1e-2)
+    half = stats.t.ppf(0.975, 11) * se
+    assert (row["low"], row["high"]) == pytest.approx((row["difference"] - half, row["difference"] + half), rel=1e-3)
+    assert (row["targets"], row["method"]) == (12, "mixed model (REML), t with targets - 1 df")
+
+
+@pytest.mark.parametrize(
+    ("score", "targets", "reason"),
+    [
+        (noisy, 2, "2 targets: a mixed model needs at least 3"),
+        (lambda cell: noisy(cell, gain=0.05), 4, "targets do not differ more than their folds: use the signed-rank"),
+        (lambda cell: own_gain(cell) - noisy(cell, gain=0), 4, "the differences of each target are equal"),
+        (
+            lambda cell: (
+                own_gain(cell) + 1e-7 * cell.images.fold * (cell.weights.source != "random") - noisy(cell, gain=0)
+            ),
+            4,
+            "the mixed model did not converge: folds hardly differ beside the targets; use the signed-rank test",
+        ),
+    ],
+)
+def test_a_mixed_model_that_cannot_be_fitted_has_a_reason_and_no_p(
+    score: Callable[[Cell], float], targets: int, reason: str
+) -> None:
+    found = compared(frame_of(cells_of(dataset=TARGETS[:targets]), score))
+    (row,) = compare_across(found, method="mixed").to_dict("records")
+    assert row["reason"].startswith(reason)
+    assert np.isnan([row[name] for name in ("p", "p_holm", "low", "high", "detectable")]).all()
+    assert row["targets"] == targets
+
+
+def test_an_unfinished_target_has_no_p_in_the_mixed_model_either() -> None:
+    frame = frame_of(cells_of(dataset=TARGETS), own_gain)
+    gone = (frame["dataset"] == "set3") & (frame["source"] == "imagenet") & (frame["fold"] < 3)
+    (row,) = compare_across(compared(frame[~gone]), method="mixed").to_dict("records")
+    assert (np.isnan(row["p"]), row["reason"]) == (True, "1 of 8 targets have missing pairs: finish the grid")
 
 
 def test_across_different_metrics_there_is_no_mean() -> None:
