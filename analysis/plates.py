@@ -1,7 +1,8 @@
 """A figure or table of a study as files that name their origin: PNG, PDF, the CSV behind them, and a JSON.
 
 The JSON names every cell and the command that makes the figure again; the PNG and the PDF carry it too, so that a
-picture in a paper can be traced when it is all that is left. `explain` reads it. Nothing is computed or drawn here.
+picture in a paper can be traced when it is all that is left. `explain` reads it. A table has no picture, but a LaTeX
+form whose first line is that command. Nothing is computed or drawn here.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import look
+from analysis.latex import as_latex
 
 PNG_FIELD, PDF_FIELD = "sweeper", "Keywords"
 """Where the JSON lies in a PNG (a text chunk of this name) and in a PDF (this entry of its information)."""
@@ -38,6 +40,8 @@ class Plate:
     """None: a table, which has no picture."""
     published: tuple[Path, ...] = ()
     """Tables of others that the numbers are of."""
+    without: str = ""
+    """What a table has no columns for, as it was not recorded; empty where it has all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +92,9 @@ def save(plate: Plate, out: Path, told: Mapping[str, Any]) -> list[Path]:
     plate.data.to_csv(paths["csv"], index=False)
     paths["json"].write_text(json.dumps(told, indent=1) + "\n")
     if plate.figure is None:
-        return [paths["csv"], paths["json"]]
+        table = out / f"{plate.name}.tex"
+        table.write_text(f"% {told['command']}\n{as_latex(plate.data)}", encoding="utf-8")
+        return [paths["csv"], table, paths["json"]]
     text = json.dumps(told, separators=(",", ":"))  # ASCII, which both formats hold as it is
     plate.figure.savefig(paths["png"], dpi=look.DOTS_PER_INCH, metadata={PNG_FIELD: text, "Software": None})
     plate.figure.savefig(paths["pdf"], metadata={PDF_FIELD: text, "CreationDate": None})

@@ -13,6 +13,7 @@ import pandas as pd
 
 from analysis import frames
 from analysis.figures import by_block, probe_chart, rate_chart, score_chart
+from analysis.latex import as_latex
 from analysis.names import name_sources
 from analysis.page import write_page
 from analysis.panels import save
@@ -47,8 +48,10 @@ def report(study: str, out: Path, site: Site) -> Report:
     named = name_sources(cells, site)
     found = table(named)
     found.to_csv(out / "table.csv", index=False)
+    (out / "table.tex").write_text(as_latex(found), encoding="utf-8")
     _metrics(cells).to_csv(out / "metrics.csv", index=False)
-    files = [out / "table.csv", out / "runs.parquet", out / "metrics.csv", *save(score_chart(named), out / "scores")]
+    files = [out / name for name in ("table.csv", "table.tex", "runs.parquet", "metrics.csv")]
+    files += save(score_chart(named), out / "scores")
     probed = frames.probes(study, site)
     if not probed.empty and not by_block(probed).empty:
         files += save(probe_chart(name_sources(probed, site)), out / "probes")

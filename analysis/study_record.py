@@ -139,7 +139,8 @@ def make(makers: Sequence[Maker], record: Record, out: Path, command: str) -> It
             yield f"left out: {made.name}: {made.reason}"
             continue
         paths = save(made, out, origin(made, record.runs, command))
-        yield f"{made.name}: {', '.join(path.suffix[1:] for path in paths)} in {out}"
+        left_out = f"; left out of it: {made.without}" if made.without else ""
+        yield f"{made.name}: {', '.join(path.suffix[1:] for path in paths)} in {out}{left_out}"
 
 
 def run(

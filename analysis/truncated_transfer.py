@@ -18,17 +18,29 @@ from analysis.shapes import bars, heat_maps
 from analysis.sheets import line_chart
 from analysis.statistics import summarise
 from analysis.study_record import Record, apart, run
-from analysis.truncation_tables import BOTH, fixed_features, methods, plain, similarity_by_point, with_points
+from analysis.truncation_tables import (
+    BOTH,
+    COSTS,
+    fixed_features,
+    methods,
+    plain,
+    similarity_by_point,
+    with_costs,
+    with_points,
+)
 
 
 def truncation(record: Record) -> Plate | Lack:
-    """AUROC, AUPRC and seconds per epoch against the blocks kept, a line per source, a column per target and model."""
-    rows = with_points(plain(record.runs))
+    """AUROC, AUPRC and cost against the blocks kept, a line per source, a column per target and model.
+
+    Cost is seconds per epoch, and what the probe `cost` recorded.
+    """
+    rows = with_costs(with_points(plain(record.runs)), record)
     if rows["depth"].nunique() < 2:
         return lacking("truncation", "second depth", "depth=[1, 2, 3] is an axis of truncated networks")
     cut = ["dataset", "model", "grain", "head", "fraction"]
     rows = apart(rows.assign(seconds=rows["total_seconds"] / rows["epochs_run"]), [*cut, "source", "point", "depth"])
-    measures = {**BOTH, "seconds": "seconds per epoch"}
+    measures = {**BOTH, "seconds": "seconds per epoch", **COSTS}
     long = (
         rows.drop(columns=["metric", "value"])
         .melt(
@@ -49,7 +61,7 @@ def truncation(record: Record) -> Plate | Lack:
     order = found["metric"].map({name: place for place, name in enumerate(measures)})
     points = chart.points.assign(row=chart.points["row"] + label, order=order)  # a row shares its axis: one measure
     chart = replace(chart, points=points.sort_values(["row", "order", "column"], kind="stable"))
-    shows = "test AUROC and AUPRC and seconds per epoch by depth, mean and sd (n - 1) over folds and seeds"
+    shows = "test AUROC, AUPRC and cost by depth, mean and sd (n - 1) over folds and seeds"
     return Plate(name="truncation", shows=shows, data=found, keys=keys_of(long), figure=draw(chart))
 
 

@@ -16,6 +16,8 @@ from analysis.study_record import Record, apart
 BOTH = {"test_auroc": "AUROC", "test_auprc": "AUPRC"}
 SELECTS = "best_val_auprc"
 """What chooses a method's point, on the validation part."""
+COSTS = {"parameters": "parameters", "macs": "MACs of an image", "latency_ms": "ms a batch"}
+"""Metrics of the probe `cost` -> what they are, as `models.count` and `probes.cost.latency` tell them."""
 METHODS = {"depth": "TTL", "slim": "TF", "frozen": "LWFT"}
 """Axis that says where a method cuts -> its name."""
 _TOLD = ("dataset", "model", "source", "fraction", "method")
@@ -32,13 +34,30 @@ def with_points(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(point=fill_blocks(rows)["depth"].astype("int64")) if len(rows) else rows.assign(point=0)
 
 
+def with_costs(rows: pd.DataFrame, record: Record) -> pd.DataFrame:
+    """The rows of cells with those of `COSTS` that the probe `cost` recorded of each cell's own network.
+
+    A network's costs are rows without a block, or of the block after which it is cut; where several settings of the
+    probe were declared (another batch, another device) those of the first are taken.
+    """
+    found = record.of_probe("cost")
+    found = found[found["metric"].isin(COSTS)]
+    if found.empty:
+        return rows
+    found = found[found["probe_key"] == found["probe_key"].iloc[0]]
+    kept = found["key"].map(with_points(record.runs).set_index("key")["point"])
+    found = found[found["block"].isna() | (found["block"] == kept)]
+    wide = found.pivot(index="key", columns="metric", values="value")
+    return rows.assign(**{name: rows["key"].map(wide[name]) for name in COSTS if name in wide})
+
+
 def methods(record: Record) -> Plate | Lack:
     """The best point of each method on the validation part, with its test scores and cost.
 
     `FTL` is the whole network. A study named `..._layers` holds the second stage: rows `-1` are the best of the others'
-    points, rows `-2` of all. What a cell costs is seconds per epoch, as recorded.
+    points, rows `-2` of all. What a cell costs is seconds per epoch and `COSTS`, as recorded.
     """
-    rows = _of_methods(record.runs)
+    rows = with_costs(_of_methods(record.runs), record)
     if rows["method"].nunique() < 2:
         return lacking("methods", "second method", "depth, slim and frozen are the axes of TTL, TF and LWFT")
     second = rows["study"].str.endswith("_layers")
@@ -50,7 +69,9 @@ def methods(record: Record) -> Plate | Lack:
     first = ["dataset", "model", "name", "point"]
     data = data[[*first, *(name for name in data if name not in first)]].sort_values(first[:3], kind="stable")
     shows = f"each method's best point by {SELECTS}, with its test scores: mean and sd (n - 1) over folds and seeds"
-    return Plate(name="methods", shows=shows, data=data, keys=keys_of(rows))
+    lacks = [name for name in COSTS if name not in rows]
+    without = f"{', '.join(lacks)}: no rows of the probe cost; declare it among the sweep's probes" if lacks else ""
+    return Plate(name="methods", shows=shows, data=data, keys=keys_of(rows), without=without)
 
 
 def similarity_by_point(record: Record) -> Plate | Lack:
@@ -142,7 +163,9 @@ def _means(rows: pd.DataFrame) -> pd.DataFrame:
     groups = rows.groupby([*_TOLD, "also", "point"], as_index=False)
     asked = {f"{name}_{kind}": (name, kind) for name in numbers for kind in ("mean", "std")}
     found = groups.agg(**asked, n=("key", "nunique"))  # type: ignore[call-overload]
-    return found.rename(columns={name: str(name).replace("_std", "_sd") for name in found})
+    found = found.rename(columns={name: str(name).replace("_std", "_sd") for name in found})
+    costs = [name for name in COSTS if name in rows]
+    return found.merge(groups[costs].mean(), on=[*_TOLD, "also", "point"], validate="one_to_one") if costs else found
 
 
 def _best(rows: pd.DataFrame, stage: str) -> pd.DataFrame:

@@ -33,7 +33,7 @@ def at_site(recorded: Site, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_report_writes_table_cells_and_both_figures(made: Report) -> None:
-    names = ["table.csv", "runs.parquet", "metrics.csv"]
+    names = ["table.csv", "table.tex", "runs.parquet", "metrics.csv"]
     names += [f"{n}.{e}" for n in ("scores", "probes") for e in ("png", "pdf", "csv")]
     assert [path.name for path in made.files] == names
     assert sorted(path.name for path in made.files[0].parent.iterdir()) == sorted(names)
