@@ -16,7 +16,8 @@ from matplotlib.ticker import NullLocator
 from scipy.stats import pearsonr
 
 from analysis import look
-from analysis.sheets import dots, dress, inks, legend, sheet
+from analysis.legends import legend
+from analysis.sheets import dots, dress, inks, sheet
 
 _NARROW = 24  # characters over a panel of half a column
 SMALLEST, LARGEST = 12.0, 120.0

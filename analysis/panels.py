@@ -4,7 +4,6 @@ It knows nothing of cells, probes or MLflow, and leaves matplotlib's global stat
 """
 
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from matplotlib.ticker import NullLocator
 from matplotlib.typing import LineStyleType
 
 from analysis import look
+from analysis.legends import legend
 
 _MOST_TICKS = 10
 _LONGEST_TICK = 7  # characters
@@ -25,6 +25,7 @@ _WIDE, _NEAR = 1.5, 0.1  # decades: of an axis whose ticks are powers of ten; th
 _MOST_DECADES = 5
 _CLOSEST = 0.06  # share of an axis that two ticks are apart at least
 _MARGIN = 0.04  # share of an axis that stays free at either end
+_DASHED = 3.0  # width of a line in the legend, in letters' heights, so that its dashes are told
 _DODGED = 0.3  # share of the gap between two x values over which the lines are spread
 
 
@@ -214,23 +215,7 @@ def _legend(figure: Figure, points: pd.DataFrame, looks: Mapping[tuple[str, str]
     ]
     if len(styles) > 1:
         handles += [_style_handle(style, looks) for style in styles]
-    widest = max(len(str(handle.get_label())) for handle in handles)
-    characters = figure.get_figwidth() * 72 / (look.TEXT * 0.5)
-    fitting = int(characters / (widest + 10))
-    columns = max(1, min(fitting, len(handles)))
-    title = textwrap.fill(note or _says_n(points), width=int(characters))
-    lines = -(-len(handles) // columns) + title.count("\n") + 1
-    figure.set_figheight(figure.get_figheight() + look.LEGEND_LINE * max(0, lines - 2))
-    figure.legend(
-        handles=handles,
-        title=title,
-        loc="outside upper center",
-        ncols=columns,
-        fontsize=look.TEXT,
-        title_fontsize=look.TEXT,
-        frameon=False,
-        handlelength=3,
-    )
+    legend(figure, handles, note or _says_n(points), picture=_DASHED)
 
 
 def _says_n(points: pd.DataFrame) -> str:

@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from analysis import look
-from analysis.sheets import Ink, dress, inks, legend, name_ticks, patches, says_n, sheet
+from analysis.legends import legend
+from analysis.sheets import Ink, dress, inks, name_ticks, patches, says_n, sheet
 
 _GROUP = 0.8
 """Share of the distance between two x names that its boxes or bars fill."""

@@ -1,4 +1,4 @@
-"""Sheets of panels for the studies' figures: at most two a row, one legend, names told apart by colour and marker.
+"""Sheets of panels for the studies' figures: at most two a row, names told apart by colour and marker.
 
 `panels` draws lines; `shapes` and `clouds` draw all else on these sheets. matplotlib's global state is left alone.
 """
@@ -89,26 +89,6 @@ def name_ticks(axes: Axes, names: Sequence[str]) -> None:
     turned: dict[str, Any] = {} if fits else {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
     axes.set_xticks(range(len(names)), list(names), **turned)
     axes.set_xlim(-0.5, len(names) - 0.5)
-
-
-def legend(figure: Figure, handles: Sequence[Artist], note: str) -> None:
-    """One legend over all panels, as many columns as fit; the note is its title."""
-    characters = figure.get_figwidth() * 72 / (look.TEXT * 0.5)
-    widest = max((len(str(handle.get_label())) for handle in handles), default=1)
-    columns = max(1, min(int(characters / (widest + 8)), len(handles)))
-    title = textwrap.fill(note, int(characters))
-    lines = -(-len(handles) // columns) + title.count("\n") + 1
-    figure.set_figheight(figure.get_figheight() + look.LEGEND_LINE * max(0, lines - 2))
-    figure.legend(
-        handles=list(handles),
-        title=title,
-        loc="outside upper center",
-        ncols=columns,
-        fontsize=look.TEXT,
-        title_fontsize=look.TEXT,
-        frameon=False,
-        handlelength=1.6,
-    )
 
 
 def patches(known: Mapping[str, Ink], names: Iterable[str]) -> list[Artist]:

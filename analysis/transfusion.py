@@ -10,6 +10,7 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
 from analysis import look
 from analysis.panels import draw
@@ -96,6 +97,7 @@ def epochs_to(record: Record) -> Plate | Lack:
     figure = draw(chart)
     for axes in figure.axes:
         axes.tick_params(axis="x", labelbottom=False, length=0)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))  # epochs are counted
     shows = f"first epoch with a validation score of at least {threshold:g}, mean and sd (n - 1)"
     return Plate(name=name, shows=shows, data=found, keys=keys_of(rows), figure=figure)
 
