@@ -9,7 +9,7 @@ is another one, or when a number was added; one that is deleted, or given up for
 any more. A tracking server has no such query: of it the whole study is read each time, and no copy of this is kept.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +49,7 @@ class _Changes:
 
     places: Mapping[str, Place]
     kept: Snapshot
-    """The copy, with the stamps of those runs alone that were given no number since."""
+    """The copy, of those runs alone that were given no number since."""
     fresh: Mapping[str, CellRun]
     """The runs that are new or changed."""
     last: tuple[int, str]
@@ -114,9 +114,17 @@ def _changes(runs: Runs, before: Snapshot | None) -> _Changes:
     logged = runs.logged_since((before.note[0], before.note[1])) if before else None
     if before is None or logged is None:
         before, logged = Snapshot(rows=_sorted(_read({})), stamps={}), set()
-    kept = Snapshot(rows=before.rows, stamps={key: stamp for key, stamp in before.stamps.items() if key not in logged})
+    kept = _without(before, logged & before.stamps.keys())
     stale = [run_id for run_id, place in places.items() if kept.stamps.get(run_id) != place.stamp]
     return _Changes(places=places, kept=kept, fresh=runs.read(stale), last=last)
+
+
+def _without(before: Snapshot, run_ids: Set[str]) -> Snapshot:
+    """The copy without some of its runs."""
+    if not run_ids:
+        return Snapshot(rows=before.rows, stamps=before.stamps)
+    stamps = {run_id: stamp for run_id, stamp in before.stamps.items() if run_id not in run_ids}
+    return Snapshot(rows=before.rows[~before.rows["run_id"].isin(run_ids)], stamps=stamps)
 
 
 def _in_step(changes: _Changes, path: Path, form: str) -> pd.DataFrame:

@@ -9,6 +9,7 @@ again; predictions are read from the cells' own files, for a copy would double t
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar, get_args, get_origin, get_type_hints
 
 import pandas as pd
@@ -16,6 +17,7 @@ import pandas as pd
 from analysis import snapshot
 from analysis.axes import axes_frame, axes_of, axis_types, column_type, varying
 from analysis.cells import CELL_METRICS, Finished, finished, in_order
+from analysis.stacked import stacked
 from sweeper import store
 from sweeper.cell import Probe, digest
 from sweeper.site import Site
@@ -118,7 +120,7 @@ def _epochs_of(cells: Finished, site: Site) -> pd.DataFrame:
     return snapshot.refreshed(
         snapshot.path_of(site, cells.study, "epochs"),
         stamps,
-        lambda run_ids: [_file(cells, site, run_id, "epochs.parquet") for run_id in run_ids],
+        lambda run_ids: stacked({run_id: _path(cells, site, run_id, "epochs.parquet") for run_id in run_ids}),
     )
 
 
@@ -130,7 +132,8 @@ def _probes_of(cells: Finished, site: Site) -> pd.DataFrame:
     def read(run_id: str) -> pd.DataFrame:
         files = sorted((name, key) for key, (name, _) in probed.get(run_id, {}).items())
         pieces = [_file(cells, site, run_id, f"{store.PROBES}/{name}-{key}.parquet") for name, key in files]
-        return pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame()
+        rows = pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame()
+        return rows.assign(run_id=pd.Series(run_id, index=rows.index, dtype="str"))
 
     path = snapshot.path_of(site, cells.study, "probes")
     return snapshot.refreshed(path, stamps, lambda run_ids: [read(run_id) for run_id in run_ids])
@@ -138,9 +141,12 @@ def _probes_of(cells: Finished, site: Site) -> pd.DataFrame:
 
 def _file(cells: Finished, site: Site, run_id: str, name: str) -> pd.DataFrame:
     """One stored table of a cell; its key is left to `_joined`."""
+    return pd.read_parquet(_path(cells, site, run_id, name)).drop(columns="key", errors="ignore")
+
+
+def _path(cells: Finished, site: Site, run_id: str, name: str) -> Path:
     folder = store.local_path(cells.places[run_id].uri)
-    rows = pd.read_parquet(folder / name if folder else store.artifact(site, run_id, name))
-    return rows.drop(columns="key", errors="ignore")
+    return folder / name if folder else store.artifact(site, run_id, name)
 
 
 def _joined(cells: pd.DataFrame, pieces: Sequence[pd.DataFrame]) -> pd.DataFrame:

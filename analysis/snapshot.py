@@ -99,22 +99,22 @@ def refreshed(
     Args:
         path: of the copy, which is brought in step.
         stamps: run id -> the state of its record now.
-        read: the rows of some runs, a frame each, in their order.
+        read: the rows of some runs with their `run_id`, in frames of which each has the columns that its runs have.
     """
     before = load(path, _PIECES) or Snapshot(rows=pd.DataFrame({"run_id": [], _COLUMNS: []}, dtype="str"), stamps={})
     stale = [run_id for run_id, stamp in stamps.items() if before.stamps.get(run_id) != stamp]
     rows = before.rows
     if stale or len(before.stamps) != len(stamps):
-        fresh = [_marked(each, run_id) for run_id, each in zip(stale, read(stale), strict=True)]
+        fresh = [_marked(each) for each in read(stale)]
         rows = _in_order(merged(before, stamps, fresh), list(stamps))
         save(path, Snapshot(rows=rows, stamps=stamps), _PIECES)
     return _as_read(_in_order(rows, list(stamps)))
 
 
 def merged(before: Snapshot, stamps: Mapping[str, str], fresh: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """The rows of `before` whose stamps still hold, and the fresh ones."""
+    """The rows of `before`, which has a stamp for each of their runs, that still hold, and the fresh ones."""
     holds = {run_id for run_id, stamp in before.stamps.items() if stamps.get(run_id) == stamp}
-    kept = before.rows[before.rows["run_id"].isin(holds)]
+    kept = before.rows if len(holds) == len(before.stamps) else before.rows[before.rows["run_id"].isin(holds)]
     return pd.concat([each for each in (kept, *fresh) if len(each)] or [kept], ignore_index=True)
 
 
@@ -122,10 +122,10 @@ def _hash(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def _marked(rows: pd.DataFrame, run_id: str) -> pd.DataFrame:
-    """The rows of a run, each with the columns that this run has: which they are cannot be told from missing values."""
-    columns = json.dumps({name: str(rows[name].dtype) for name in rows})
-    return rows.assign(run_id=run_id, **{_COLUMNS: columns}).astype({"run_id": "str", _COLUMNS: "str"})
+def _marked(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows, each with the columns that its run has: which they are cannot be told from missing values."""
+    columns = json.dumps({name: str(rows[name].dtype) for name in rows if name != "run_id"})
+    return rows.assign(**{_COLUMNS: columns}).astype({"run_id": "str", _COLUMNS: "str"})
 
 
 def _in_order(rows: pd.DataFrame, run_ids: Sequence[str]) -> pd.DataFrame:
