@@ -47,7 +47,8 @@ _PROBE_LABELS = {
 }
 _MOST_PANELS = 60
 """Of rate searches: more take minutes to draw, and nobody looks at them."""
-_PANELS_IN_A_ROW = 5
+_PANELS_IN_A_ROW = 3
+"""Of rate searches: a screen of 1200 pixels shows them as they are."""
 _TITLE_WIDTH = 50
 """Characters that fit over a panel."""
 _ABBREVIATIONS = ("auroc", "auprc", "nll", "f1", "ece")

@@ -138,6 +138,7 @@ def _shown(answer: Answer, leaks: Sequence[account.Row]) -> dict[str, Any]:
         "headline": sentences.headline(answer),
         "certainty": sentences.certainty(answer),
         "details": [*sentences.details(answer), *_leak_cautions(answer, leaks)],
+        "meanings": sentences.meanings(answer),
         "metric": sentences.name_of(answer.metric),
         "how": answer.how,
         "family": answer.family,

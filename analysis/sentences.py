@@ -13,6 +13,15 @@ from sweeper.data import DATASETS
 
 _OPEN = ("chosen", "cannot be told apart", "better on the test part", "not tested")
 _NO_PATIENTS = "each image is its own patient"  # as a data set says that its files do not tell patients
+_MEANING = {
+    "source": "where the starting weights come from",
+    "depth": "how many of the network's first blocks are kept (all: uncut)",
+    "blocks": "how many of the first blocks receive the source's weights",
+    "rest": "what the other blocks start from",
+    "frozen": "how many of the first blocks are not trained",
+    "slim": "how many of the first blocks keep their width",
+    "lr": "the learning rate",
+}
 _FEW = 4  # settings or values that a sentence names
 
 
@@ -45,6 +54,12 @@ def certainty(answer: Answer) -> str:
 def details(answer: Answer) -> list[str]:
     """Further sentences: how all other settings compare, what is left of each axis, and what the interval lacks."""
     return [*_counts(answer), *_left_of_axes(answer), *_cautions(answer)]
+
+
+def meanings(answer: Answer) -> str:
+    """What the axes are that tell its settings apart, in a sentence; empty where none of them needs it."""
+    said = [f"{axis} is {_MEANING[axis]}" for axis in answer.axes if axis in _MEANING]
+    return f"{'; '.join(said)}.".capitalize() if said else ""
 
 
 def p_value(value: float) -> str:
