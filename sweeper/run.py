@@ -5,6 +5,7 @@ Running the same file again is the resume. Exit codes: 0 done, 1 error, 2 a mist
 """
 
 import argparse
+import shlex
 import signal
 import subprocess
 import sys
@@ -262,7 +263,8 @@ def _report(sweep: Sweep, site: Site) -> None:
     _CONSOLE.print(f"\n{sweep.name}\n{found.text}")
     for path in found.files:
         _CONSOLE.print(f"  {path}")
-    _CONSOLE.print(f"As a page that answers the question: python -m analysis.report {sweep.name} OUT/")
+    page = site.study(sweep.name) / "report.html"  # not made here: its resamples grow with the square of the settings
+    _CONSOLE.print(f"As a page that answers the question, {page}: python -m analysis.report {shlex.quote(sweep.name)}")
 
 
 def _say(plans: Sequence[Plan]) -> None:
