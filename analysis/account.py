@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.axes import axes_of, varying
+from analysis.names import name_metric
 from analysis.rates import TRAINING_LOSS
-from analysis.sentences import name_of
 from analysis.table import as_words
 from analysis.throughput import by_device, by_model
 from sweeper import ledger, store
@@ -144,7 +144,7 @@ def protocol(cells: pd.DataFrame) -> list[str]:
 
 def _protocol(cells: pd.DataFrame) -> Iterator[str]:
     metrics = {name: DATASETS[name].metric for name in cells["dataset"].unique()}
-    own = ", ".join(f"{name_of(metric)} ({dataset})" for dataset, metric in metrics.items())
+    own = ", ".join(f"{name_metric(metric)} ({dataset})" for dataset, metric in metrics.items())
     monitors = ", ".join(own if name == "metric" else name for name in cells["monitor"].unique())
     yield f"Epoch: of at most {_range(cells['epochs'])}, the best {monitors} on the validation part."
     if "lr_low" in cells and cells["lr_low"].notna().any():

@@ -65,8 +65,9 @@ def regressions(rows: pd.DataFrame, *, x_label: str, y_label: str, across: int, 
             ends = np.array([panel["x"].min(), panel["x"].max()])
             axes.plot(ends, line["intercept"] + line["slope"] * ends, color=look.INK, linewidth=look.LINE)
         first = number % across == 0
-        dress(axes, title=f"{name}\nr = {line['r']:.2f}, n = {line['n']:.0f}", y_label=y_label if first else "")
-        axes.set_title(f"{name}\nr = {line['r']:.2f}, n = {line['n']:.0f}", fontsize=look.SMALL, loc="left")
+        r = "too few for r" if np.isnan(line["r"]) else f"r = {line['r']:.2f}"
+        dress(axes, y_label=y_label if first else "")
+        axes.set_title(f"{name}\n{r}, n = {line['n']:.0f}", fontsize=look.SMALL, loc="left")
         axes.set_ylim(low - room, high + room)
     figure.supxlabel(x_label, fontsize=look.TEXT, color=look.INK)
     legend(figure, dots(known, hues), note)

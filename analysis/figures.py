@@ -15,7 +15,7 @@ import pandas as pd
 
 from analysis import look
 from analysis.frames import varying
-from analysis.names import drop_keys
+from analysis.names import drop_keys, name_metric
 from analysis.panels import Chart
 from analysis.rates import TRAINING_LOSS
 from analysis.table import as_words, setting_axes, table
@@ -51,7 +51,6 @@ _PANELS_IN_A_ROW = 3
 """Of rate searches: a screen of 1200 pixels shows them as they are."""
 _TITLE_WIDTH = 50
 """Characters that fit over a panel."""
-_ABBREVIATIONS = ("auroc", "auprc", "nll", "f1", "ece")
 _PROBE_SETTINGS = sorted({each.name for kind in get_args(Probe) for each in fields(kind)} - {"across", "other_state"})
 """What may differ between two probes of one name that ask the same block of the same cell."""
 
@@ -72,7 +71,7 @@ def score_chart(frame: pd.DataFrame) -> Chart:
         row=_names(points, ["dataset", *extra]),
         column=_names(points, ["model"]),
         title=_names(points, ["dataset", "model", *extra]),
-        y_label=points["metric"].map(_as_label),
+        y_label=points["metric"].map(name_metric),
         x=points[x],
         source=as_words(points["source"]),
     )
@@ -131,7 +130,7 @@ def rate_chart(tried: pd.DataFrame) -> Chart:
     frame = fill_blocks(drop_keys(tried))
     axes = [axis for axis in setting_axes(frame.drop(columns="lr")) if axis not in _PANEL_AXES]
     rows = _best_of_trials(frame, [*_PANEL_AXES, *axes])
-    measure = rows["metric"].map(_as_label) + np.where(rows["metric"] == TRAINING_LOSS, "", ", validation part")
+    measure = rows["metric"].map(name_metric) + np.where(rows["metric"] == TRAINING_LOSS, "", ", validation part")
     titles = _names(rows, ["dataset", "model", *axes])
     first = _names(rows, ["dataset", "model"]) + measure
     place = titles.groupby(first, sort=False).transform(lambda group: pd.factorize(group)[0]).astype(int)
@@ -232,11 +231,7 @@ def _with_measures(frame: pd.DataFrame) -> pd.DataFrame:
     for probe, rows in frame.groupby("probe"):
         settings = [name for name in _PROBE_SETTINGS if name in rows and rows[name].nunique() > 1]
         label = _PROBE_LABELS.get(str(probe), f"{probe} {{metric}}")
-        texts = [label.format(metric=_as_label(metric)) for metric in rows["metric"]]
+        texts = [label.format(metric=name_metric(metric)) for metric in rows["metric"]]
         named = [f"{text}, {name}" if name else text for text, name in zip(texts, _names(rows, settings), strict=True)]
         pieces.append(pd.Series(named, index=rows.index, dtype="str"))
     return frame.assign(measure=pd.concat(pieces))
-
-
-def _as_label(metric: str) -> str:
-    return " ".join(word.upper() if word in _ABBREVIATIONS else word for word in metric.split("_"))

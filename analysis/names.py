@@ -1,4 +1,4 @@
-"""Names that people read: a source that is a cell becomes the data set it was trained on, a path its last part.
+"""Names that people read: a metric in words, a source that is a cell as the data set it was trained on, a path's end.
 
 Frames keep the exact values; only tables and figures are given these names.
 """
@@ -17,6 +17,7 @@ from sweeper.site import Site
 _KEYED = re.compile(r" \([0-9a-f]{4,16}\)$")
 _CELL = "cell:"
 _PATH = re.compile(r"^(file|folder):")
+_ABBREVIATIONS = ("auroc", "auprc", "nll", "f1", "ece", "ovo", "cka", "cca", "fid")
 _WIDEST = 28  # characters
 
 
@@ -41,6 +42,11 @@ def drop_keys(frame: pd.DataFrame) -> pd.DataFrame:
     plain = frame.assign(source=frame["source"].str.replace(_KEYED, "", regex=True), keyed=frame["source"])
     most = plain.groupby(["dataset", "model", "source"])["keyed"].nunique().max()
     return plain.drop(columns="keyed") if most == 1 else frame
+
+
+def name_metric(metric: str) -> str:
+    """A metric, or a column of one, as people write it: `test AUROC`."""
+    return " ".join(word.upper() if word in _ABBREVIATIONS else word for word in re.split(r"[_ ]", metric))
 
 
 def shorten(values: Iterable[str]) -> Callable[[Any], str]:

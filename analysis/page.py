@@ -14,7 +14,7 @@ import pandas as pd
 
 from analysis import account, frames, look, sentences
 from analysis.answer import ERROR, Answer, answers
-from analysis.names import drop_keys, name_sources
+from analysis.names import drop_keys, name_metric, name_sources
 from analysis.rates import trials
 from analysis.table import as_words, setting_axes
 from sweeper import asked, store
@@ -102,7 +102,7 @@ def methods(cells: pd.DataFrame, found: Sequence[Answer], begun: Asked | None) -
     sizes = " or ".join(as_words(cells["size"].drop_duplicates().sort_values()))
     folds = sorted(cells["fold"].unique())
     parts = "the official parts" if folds == [0] else f"folds {', '.join(map(str, folds))}"
-    metrics = " and ".join(dict.fromkeys(sentences.name_of(each.metric) for each in found))
+    metrics = " and ".join(dict.fromkeys(name_metric(each.metric) for each in found))
     how = "; ".join(dict.fromkeys(each.how for each in found))
     families = sorted({each.family for each in found})
     counted = f"{families[0]}" if len(families) == 1 else f"{families[0]} to {families[-1]}"
@@ -139,7 +139,7 @@ def _shown(answer: Answer, leaks: Sequence[account.Row]) -> dict[str, Any]:
         "certainty": sentences.certainty(answer),
         "details": [*sentences.details(answer), *_leak_cautions(answer, leaks)],
         "meanings": sentences.meanings(answer),
-        "metric": sentences.name_of(answer.metric),
+        "metric": name_metric(answer.metric),
         "how": answer.how,
         "family": answer.family,
         "rows": shown,

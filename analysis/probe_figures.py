@@ -25,6 +25,8 @@ _NO_SETTINGS = (
     *("start", "lr_found", "tuned", "layer", "against", "also"),
 )
 """Columns of probe rows that are neither axes nor settings, or settings that the figures show otherwise."""
+_BARE = ("dataset", "model", "source", "map")
+"""Axes whose values say what they are."""
 _MOST_MAPS = 12
 _MOST_FILTERS = 4
 """Cells whose filters are shown: one per source."""
@@ -33,10 +35,21 @@ LABELS = {"cka": "CKA", "cca": "CCA", "l2": "L2 from the start", "svcca": "SVCCA
 
 
 def panel_names(rows: pd.DataFrame, axes: Sequence[str] = ("dataset", "model")) -> pd.Series:
-    """One text per row from those of some axes that vary, else from the first."""
+    """One text per row from those of some axes that vary, else from the first; what a row has no value of is left out.
+
+    Data sets, models and sources are told by their names alone, others with their axis, as `width 8`.
+    """
     shown = [axis for axis in axes if axis in rows and rows[axis].nunique(dropna=False) > 1] or [axes[0]]
-    texts = [rows[axis].map(lambda value: f"{value:g}" if isinstance(value, float) else str(value)) for axis in shown]
-    return pd.Series([", ".join(each) for each in zip(*texts, strict=True)], index=rows.index, dtype="str")
+    texts = [[_told(axis, value) for value in rows[axis]] for axis in shown]
+    names = [", ".join(filter(None, each)) for each in zip(*texts, strict=True)]
+    return pd.Series(names, index=rows.index, dtype="str")
+
+
+def _told(axis: str, value: object) -> str:
+    if pd.isna(value):  # type: ignore[call-overload]
+        return ""
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text if axis in _BARE else f"{axis} {text}"
 
 
 def of_cells(rows: pd.DataFrame) -> pd.DataFrame:
@@ -93,8 +106,8 @@ def pair_maps(record: Record, *, name: str, probes: Sequence[str] = ("cka", "cca
     """The similarity of every block with every block, a map per start and what it was compared with; means."""
     rows = record.of_probe(*probes)
     rows = rows[rows["other_block"].notna() & rows["block"].notna()]
-    whole = rows.groupby("key")["other_block"].nunique() > 1 if len(rows) else pd.Series(dtype=bool)
-    rows = rows[rows["key"].isin(whole.index[whole]) & (rows["metric"] == rows["probe"])]
+    crossed = (rows["other_block"] != rows["block"]).groupby([rows["key"], rows["probe_key"]]).transform("any")
+    rows = rows[crossed.astype(bool) & (rows["metric"] == rows["probe"])]
     if rows.empty:
         return lacking(name, "rows of all pairs of blocks", 'declare Cka(layers="all") among the sweep\'s probes')
     against = rows["other"].map(record.runs.set_index("key")["start"])

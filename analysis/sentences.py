@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from analysis.answer import Answer
+from analysis.names import name_metric
 from analysis.table import as_words
 from sweeper.data import DATASETS
 
@@ -25,22 +26,16 @@ _MEANING = {
 _FEW = 4  # settings or values that a sentence names
 
 
-def name_of(metric: str) -> str:
-    """A metric as people write it."""
-    abbreviations = ("auroc", "auprc", "nll", "f1", "ece", "ovo")
-    return " ".join(word.upper() if word in abbreviations else word for word in metric.split("_"))
-
-
 def headline(answer: Answer) -> str:
     """What to use, its test score with interval, and the comparison with the next best, in two or three sentences."""
     if not answer.is_chosen:
         return f"{_whom(answer)} the data cannot say what to use: {_why_not(answer)}."
     first = answer.settings.iloc[0]
     if not answer.family:
-        score = f"test {name_of(answer.metric)} {_score(first, answer)}"
+        score = f"test {name_metric(answer.metric)} {_score(first, answer)}"
         return f"{_whom(answer)} a single setting was run, so that there is nothing to compare it with: {score}."
     rank = f", the best of {len(answer.settings)} settings on the validation images"
-    said = f"{_whom(answer)} use {first['label']}{rank}: test {name_of(answer.metric)} {_score(first, answer)}."
+    said = f"{_whom(answer)} use {first['label']}{rank}: test {name_metric(answer.metric)} {_score(first, answer)}."
     return f"{said} {_against_next(answer)}"
 
 
@@ -80,7 +75,7 @@ def _why_not(answer: Answer) -> str:
     first = answer.settings.iloc[0]
     if first["missing"] > 0:
         return "no setting has all of its cells yet, so that none can be chosen fairly; finish the grid"
-    return f"no setting has a validation {name_of(answer.metric)}, since a class is absent there"
+    return f"no setting has a validation {name_metric(answer.metric)}, since a class is absent there"
 
 
 def _score(row: pd.Series, answer: Answer) -> str:
@@ -160,7 +155,8 @@ def _cautions(answer: Answer) -> Iterator[str]:
     if incomplete:
         yield f"{incomplete} of {len(answer.settings)} settings lack cells and cannot be chosen or tested yet."
     if undefined := int(answer.settings["undefined"].sum()):
-        yield f"{undefined} cells have no {name_of(answer.metric)}: a class that it needs is absent from their part."
+        name = name_metric(answer.metric)
+        yield f"{undefined} cells have no {name}: a class that it needs is absent from their part."
 
 
 def _listed(words: list[str]) -> str:

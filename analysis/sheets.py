@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from analysis import look
+from analysis.names import name_metric
 from analysis.panels import Chart
 
 _COLOURS = (*look.COLOURS, look.INK)
@@ -121,7 +122,7 @@ def line_chart(
         rows: a row per point: `mean`, `sd`, `n` and the column `x`.
         panel: the panel that each row is in, which is its title too.
         line: the line that each row is on; `random` is grey.
-        y_label: of each row's panel.
+        y_label: of each row's panel; a metric's name is put in words.
         note: over the legend; empty says how many cells a point is of.
     """
     place = pd.Series(pd.factorize(panel)[0], index=rows.index)
@@ -129,7 +130,7 @@ def line_chart(
         row=(place // look.PAGE).astype("str"),
         column=(place % look.PAGE).astype("str"),
         title=panel.map(lambda text: textwrap.fill(str(text), TITLE_WIDTH)),
-        y_label=y_label,
+        y_label=y_label.map(name_metric),
         source=line.astype("str"),
         style="",
         x=rows[x],

@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from analysis import look
+from analysis.names import name_metric
 from analysis.panels import draw
 from analysis.plates import Lack, Plate, keys_of, lacking
 from analysis.probe_figures import block_lines, filter_pictures, pair_maps, panel_names
@@ -97,7 +98,7 @@ def epochs_to(record: Record) -> Plate | Lack:
     figure = draw(chart)
     for axes in figure.axes:
         axes.tick_params(axis="x", labelbottom=False, length=0)
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True))  # epochs are counted
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))  # epochs are counted
     shows = f"first epoch with a validation score of at least {threshold:g}, mean and sd (n - 1)"
     return Plate(name=name, shows=shows, data=found, keys=keys_of(rows), figure=figure)
 
@@ -122,7 +123,7 @@ def _on_all_images(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_metric(rows: pd.DataFrame) -> pd.Series:
-    return rows["dataset"] + ", " + rows["metric"]
+    return rows["dataset"] + ", " + rows["metric"].map(name_metric)
 
 
 def _place(start: str) -> tuple[bool, str]:

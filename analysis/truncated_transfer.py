@@ -11,6 +11,7 @@ from dataclasses import replace
 import pandas as pd
 
 from analysis import look
+from analysis.names import name_metric
 from analysis.panels import draw
 from analysis.plates import Lack, Plate, keys_of, lacking
 from analysis.probe_figures import panel_names
@@ -123,7 +124,7 @@ def medical_sources(record: Record) -> Plate | Lack:
     method = ("cut at " + rows["point"].astype("str")).where(rows["point"] < full, "full")
     by = ["dataset", "model", "metric", "source", "point"]
     rows = apart(rows, [*by, "depth"])
-    panel = rows["dataset"] + ", " + rows["model"] + ", " + rows["metric"] + rows["also"]
+    panel = rows["dataset"] + ", " + rows["model"] + ", " + rows["metric"].map(name_metric) + rows["also"]
     drawn = rows.assign(panel=panel, x=rows["source"], hue=method)
     figure = bars(drawn, y_label="score on the test part", note="each cell a dot")
     data = summarise(drawn, "value", [*by, "also"])
@@ -169,7 +170,7 @@ def by_class(record: Record) -> Plate | Lack:
     long = bare.melt(id_vars=["key", *known, "also"], value_vars=values, var_name="metric")
     long = long.dropna(subset="value")
     split = long["metric"].str.extract(r"^test_(?P<area>\w+)_class_(?P<number>\d+)$")
-    setting = long["model"] + ", " + long["source"] + " " + long["point"].astype("str") + long["also"]
+    setting = long["model"] + ", " + long["source"] + ", " + long["point"].astype("str") + " kept" + long["also"]
     drawn = long.assign(panel=long["dataset"] + ": " + split["area"].str.upper(), x=split["number"], hue=setting)
     first = list(drawn["hue"].unique())[:_MOST_SETTINGS]
     cut = "" if drawn["hue"].nunique() <= _MOST_SETTINGS else f"; the first {_MOST_SETTINGS} of many settings"

@@ -7,6 +7,7 @@ import pandas as pd
 
 from analysis.clouds import point_boxes
 from analysis.figures import fill_blocks
+from analysis.names import name_metric
 from analysis.plates import Lack, Plate, keys_of, lacking
 from analysis.probe_figures import of_cells, panel_names
 from analysis.shapes import bars
@@ -97,7 +98,7 @@ def similarity_by_point(record: Record) -> Plate | Lack:
     wide = wide.assign(above_chance=wide[kind] - wide[chance]) if chance in wide else wide
     wide = wide.assign(score=wide["key"].map(record.runs.set_index("key")[score]))
     drawn = wide.assign(panel=panel_names(wide, ("dataset", "model", "source")) + wide["also"])
-    figure = point_boxes(drawn, kind, chance if chance in wide else None, score.removeprefix("test_"))
+    figure = point_boxes(drawn, kind, chance if chance in wide else None, name_metric(score.removeprefix("test_")))
     shows = f"{kind.upper()} of each block before and after training by depth, with the test {score} (mean, sd)"
     return Plate(name=name, shows=shows, data=wide, keys=keys_of(rows), figure=figure)
 
