@@ -263,8 +263,8 @@ def _report(sweep: Sweep, site: Site) -> None:
     _CONSOLE.print(f"\n{sweep.name}\n{found.text}")
     for path in found.files:
         _CONSOLE.print(f"  {path}")
-    page = site.study(sweep.name) / "report.html"  # not made here: its resamples grow with the square of the settings
-    _CONSOLE.print(f"As a page that answers the question, {page}: python -m analysis.report {shlex.quote(sweep.name)}")
+    # the page is not made here: its resamples grow with the square of the settings
+    _CONSOLE.print(f"As a page that answers the question: python -m analysis.report {shlex.quote(sweep.name)}")
 
 
 def _say(plans: Sequence[Plan]) -> None:
