@@ -44,7 +44,7 @@ class Answer:
     """A row per setting, the chosen one first, then by validation mean: `axes`, `label`, `n` (cells), `folds`, `seeds`,
     `missing` (cells that other settings have), `undefined` (cells without the metric), `val`, `test`, `sd` (of cells,
     n - 1), `low`, `high` (of `test`), `behind` (chosen - setting, the sign turned where lower is better), `behind_low`,
-    `behind_high`, `p`, `p_holm`, `verdict`, `reason`, `run_ids`."""
+    `behind_high`, `p`, `detectable` (as of `compare`, of folds alone), `p_holm`, `verdict`, `reason`, `run_ids`."""
     how: str
     """Where intervals and tests come from."""
     patients: int | None
@@ -156,7 +156,7 @@ def _over_folds(rows: pd.DataFrame, settings: pd.DataFrame, choices: Sequence[st
         for own, each in zip(found[1:], settings.to_dict("records")[1:], strict=True):
             row = by_setting[_identity(each, choices)]
             own |= {"behind": -row["difference"], "behind_low": -row["high"], "behind_high": -row["low"]}
-            own |= {"p": row["p"], "reason": row["reason"] or own["reason"]}
+            own |= {name: row[name] for name in ("p", "detectable")} | {"reason": row["reason"] or own["reason"]}
     return pd.DataFrame(found)
 
 
@@ -192,7 +192,7 @@ def _over_patients(
     missing = "cells are missing on one side: finish the grid"
     reason = found["reason"].where(found["reason"] != "", found["ahead_reason"]).mask(gaps, missing)
     found[["behind", "behind_low", "behind_high", "p"]] = found[["behind", "behind_low", "behind_high", "p"]].mask(gaps)
-    return found.assign(reason=reason)[[*_NOT_COMPARED, "low", "high", "reason"]]
+    return found.assign(reason=reason, detectable=np.nan)[[*_NOT_COMPARED, "low", "high", "reason"]]
 
 
 def _without_contradictions(found: pd.DataFrame, recorded: pd.Series) -> pd.DataFrame:
@@ -214,7 +214,7 @@ def _without_contradictions(found: pd.DataFrame, recorded: pd.Series) -> pd.Data
 
 _CLOSE = 1e-6
 """Between a recorded score and that of the stored predictions: both are float64, rounding apart."""
-_NOT_COMPARED = {"behind": np.nan, "behind_low": np.nan, "behind_high": np.nan, "p": np.nan}
+_NOT_COMPARED = dict.fromkeys(("behind", "behind_low", "behind_high", "p", "detectable"), np.nan)
 _DRAWS_A_TEST = 100
 """Resamples for each setting: the smallest p, 2 / resamples, must stay below the error when Holm multiplies it."""
 

@@ -137,7 +137,7 @@ def _shown(answer: Answer, leaks: Sequence[account.Row]) -> dict[str, Any]:
         "condition": answer.condition,
         "headline": sentences.headline(answer),
         "certainty": sentences.certainty(answer),
-        "details": [*sentences.details(answer), *_leak_cautions(answer, leaks)],
+        "details": [*sentences.details(answer), *leak_cautions(answer, leaks)],
         "meanings": sentences.meanings(answer),
         "metric": name_metric(answer.metric),
         "how": answer.how,
@@ -147,12 +147,16 @@ def _shown(answer: Answer, leaks: Sequence[account.Row]) -> dict[str, Any]:
     }
 
 
-def _leak_cautions(answer: Answer, leaks: Sequence[account.Row]) -> list[str]:
+def leak_cautions(answer: Answer, leaks: Sequence[account.Row]) -> list[str]:
     """What a reader of the first lines must know of the test part."""
-    of_test = [
-        text for row in leaks if row["dataset"] == answer.dataset for text in row["found"] if " of test " in str(text)
-    ]
-    return [f"Leakage: {'; '.join(dict.fromkeys(of_test))}; scores may be too high."] if of_test else []
+    splits = [row["found"] for row in leaks if row["dataset"] == answer.dataset]
+    of_test = [found for found in ([text for text in each if " of test " in text] for each in splits) if found]
+    if not of_test:
+        return []
+    what = "; ".join(of_test[0])
+    if len(splits) > 1:
+        what = f"in {len(of_test)} of {len(splits)} splits images of test stand in another part as well, or nearly so"
+    return [f"Leakage: {what}; scores may be too high."]
 
 
 def _span(value: float) -> float:

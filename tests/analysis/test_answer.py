@@ -7,9 +7,12 @@ import pandas as pd
 import pytest
 from cells_compared import cells_of, frame_of
 from predicted_tables import predicted
+from scipy import stats
 
 from analysis.answer import Answer, answers
+from analysis.page import leak_cautions
 from analysis.sentences import certainty, details, headline
+from analysis.statistics import detectable_in_se
 from sweeper.cell import Cell
 
 DEPTHS = [2, 3]
@@ -106,6 +109,18 @@ def test_several_folds_are_judged_by_the_corrected_t_test() -> None:
     assert "5 folds, 3 seeds" in headline(answer)
 
 
+def test_a_tie_over_folds_says_what_lead_would_have_been_found() -> None:
+    answer = only(
+        answers(*study(cells_of(dataset="breastmnist", depth=2), val=better_start, strength=lambda cell: 1.0))
+    )
+    assert certainty(answer) == "tie"
+    row = answer.settings.iloc[1]
+    half = (row["behind_high"] - row["behind_low"]) / 2
+    least = half / stats.t.ppf(0.975, 4) * detectable_in_se(4)
+    assert row["detectable"] == pytest.approx(least, rel=1e-9)
+    assert f"A true lead of {least:.3f} over the next best would be found in four of five" in " ".join(details(answer))
+
+
 def test_one_seed_says_that_training_is_not_in_the_interval() -> None:
     answer = only(answers(*study(one_split(seed=0), val=better_start, strength=lambda cell: 1.0)))
     assert any(line.startswith("One seed: ") for line in details(answer))
@@ -150,6 +165,16 @@ def test_one_patient_has_scores_but_neither_intervals_nor_tests() -> None:
 
 def test_a_set_that_does_not_tell_patients_says_that_intervals_may_be_too_narrow(level: Answer) -> None:
     assert any(line.startswith("Patients are not known") for line in details(level))
+
+
+def test_leaks_of_several_splits_are_counted_and_those_of_one_are_named(level: Answer) -> None:
+    leak = "2 images of test with a near-duplicate in train"
+    one = {"dataset": "breastmnist", "found": [leak, "1 image of val with an identical image in train"]}
+    none = {"dataset": "breastmnist", "found": []}
+    assert leak_cautions(level, [one]) == [f"Leakage: {leak}; scores may be too high."]
+    (said,) = leak_cautions(level, [one, none, one])
+    assert said.startswith("Leakage: in 2 of 3 splits images of test stand in another part as well")
+    assert leak_cautions(level, [none, one | {"dataset": "digits"}]) == []
 
 
 def test_a_single_setting_has_nothing_to_be_compared_with() -> None:
