@@ -167,6 +167,7 @@ def _label(axes: Axes, panel: pd.DataFrame, chart: Chart, *, log: bool) -> None:
     axes.set_xlabel(chart.x_label, fontsize=look.TEXT, color=look.INK)
     axes.set_ylabel(panel["y_label"].iloc[0], fontsize=look.TEXT, color=look.INK)
     axes.tick_params(which="both", labelsize=look.SMALL, labelleft=True, colors=look.QUIET, length=2)
+    axes.yaxis.get_offset_text().set(fontsize=look.SMALL, color=look.QUIET)  # of millions, as `1e7`
     axes.grid(axis="y", color=look.GRID, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
