@@ -12,9 +12,10 @@ from typing import Any, assert_never
 
 import numpy as np
 import pandas as pd
+import torch
 from safetensors.numpy import load_file
 
-from sweeper import models, store
+from sweeper import models, store, weights
 from sweeper.cell import probe_key, seed_of
 from sweeper.finetune.loop import prediction_table
 from sweeper.finetune.metrics import score
@@ -261,9 +262,12 @@ def _target(ask: Ask, probe: Transferability, runs: Runs, site: Site) -> Target:
     data, shown = loaded(ask.cell.images, site), positions(side.shown, site)
     if data.task == "multilabel":
         raise ValueError("scores of transferability need one label an image, and this data set has several")
+    features = of_block(side, blocks_of(side, site) - 1, site)[0]
+    head = weights.source_head(ask.cell.weights.source, ask.cell.network, site) if "leep" in probe.scores else None
     return Target(
-        features=of_block(side, blocks_of(side, site) - 1, site)[0],
+        features=features,
         labels=data.train.labels[shown],
         patients=np.asarray(data.train.patients)[shown],
+        source_probabilities=head and head.probabilities(torch.from_numpy(features)),
         seed=seed_of("transferability", data.fingerprint) % 2**31,
     )
