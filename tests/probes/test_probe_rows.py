@@ -166,6 +166,20 @@ def test_one_pass_serves_all_probes_that_ask_for_it(recorded: tuple[Site, dict[s
     assert [len(task.needs) for task in tasks(wanted, site)] == [3, 3]
 
 
+def test_a_state_that_was_located_is_the_same_state(recorded: tuple[Site, dict[str, Finished]]) -> None:
+    site, runs = recorded
+    probe = Cka(across="seed", estimator="minibatch", batch=8)
+    for ask in (Ask(probe=Knn(), cell=CELLS[0]), asks(CELLS, [probe])[0], Ask(probe=Reinit(), cell=CELLS[0])):
+        for need in needed(ask, runs, site):
+            there = needs.located(need, site)
+            assert there == need
+            assert list(needs.pieces(there, site)) == list(needs.pieces(need, site))
+            subjects = (there.first, there.second) if isinstance(there, needs.Sums) else (there.subject,)
+            wanted = (need.first, need.second) if isinstance(need, needs.Sums) else (need.subject,)
+            assert [each.path(site) for each in subjects] == [each.path(site) for each in wanted]
+            assert all(each.folder and each.path(site).is_relative_to(each.folder) for each in subjects)
+
+
 def test_after_a_kill_only_the_missing_pieces_are_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for room in (needs, making):
         monkeypatch.setattr(room, "CHUNK", 64)
