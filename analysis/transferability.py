@@ -89,12 +89,12 @@ def candidates(record: Record) -> Plate | Lack:
 
 def orders(rows: pd.DataFrame) -> pd.DataFrame:
     """One row per target and score: `n` candidates, the three correlations of `rank_correlation` and their ends."""
-    return pd.DataFrame([_of_pair(target, score, each) for (target, score), each in rows.groupby(["target", "score"])])
+    return pd.DataFrame([_of_group(each) for _, each in rows.groupby(["target", "score"])])
 
 
-def _of_pair(target: str, score: str, rows: pd.DataFrame) -> dict[str, object]:
+def _of_group(rows: pd.DataFrame) -> dict[str, object]:
     found = rank_correlation(rows["x"], rows["value"])
-    told: dict[str, object] = {"target": target, "score": score, "n": found.n}
+    told: dict[str, object] = {"target": rows["target"].iloc[0], "score": rows["score"].iloc[0], "n": found.n}
     for name in ("spearman", "kendall", "weighted"):
         each = getattr(found, name)
         told |= {name: each.value, f"{name}_low": each.low, f"{name}_high": each.high}

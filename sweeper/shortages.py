@@ -11,7 +11,7 @@ from sweeper import models
 from sweeper.cell import Cell, Network
 from sweeper.models import Grain
 from sweeper.pairing import Ask
-from sweeper.probe_types import Cca, Cka, Procrustes, Transferability
+from sweeper.probe_types import At, Cca, Cka, Procrustes, Transferability
 
 SAMPLES = 5
 """Of `cca.SAMPLES`, which imports torch; a test compares them."""
@@ -38,7 +38,7 @@ def shortages(ask: Ask, images: Mapping[str, int], task: str) -> Iterator[str]:
         least = probe.batch if probe.estimator in ("minibatch", "batch_mean") else FEWEST[probe.estimator]
         if shown < least:
             yield f"it needs {least} images, and the {probe.part} part of {ask.cell.title()} shows {shown}"
-    grains = [_grain(probe.at, cell) for cell in ask.cells]
+    grains: list[Grain] = [_grain(probe.at, cell) for cell in ask.cells]
     if getattr(probe, "layers", "same") == "same":
         yield from _unlike(ask, grains)
     if isinstance(probe, Cca):
@@ -87,7 +87,7 @@ def _few_samples(probe: Cca, cell: Cell, grain: Grain, shown: int) -> Iterator[s
             continue
         count = max(1, round(probe.points / places))
         if count > shown:
-            needed = f"a draw of {probe.points} points takes {count} images of {name}, which has {places} places"
+            needed = f"a draw of {probe.points} points takes {count} images of {name} (places: {places})"
             yield f"{needed}, and {shown} are shown; take at most {shown * places} points, or more stimuli"
             return
         if count * places < SAMPLES * min(probe.channels, width):
@@ -108,14 +108,17 @@ def sizes_of(network: Network, grain: Grain, size: int) -> tuple[_Size, ...]:
     found: list[_Size] = []
     with torch.device("meta"):
         model = models.build(network, classes=2, size=size).eval()
+
+        def measure(module: object, inputs: object, output: torch.Tensor) -> None:
+            _, places, width = models.spread(model, output).shape
+            found.append((places, width))
+
         for block in models.blocks(model, grain):
-            model.get_submodule(block.tap).register_forward_hook(
-                lambda module, inputs, output: found.append(tuple(models.spread(model, output).shape[1:]))
-            )
+            model.get_submodule(block.tap).register_forward_hook(measure)
         with torch.inference_mode():
             model(torch.empty(1, 3, size, size))
     return tuple(found)
 
 
-def _grain(at: str, cell: Cell) -> Grain:
-    return cell.network.grain if at == "cell" else at  # type: ignore[return-value]
+def _grain(at: At, cell: Cell) -> Grain:
+    return cell.network.grain if at == "cell" else at

@@ -54,7 +54,7 @@ def test_the_fewest_images_are_those_of_the_measures_themselves() -> None:
 def test_a_draw_of_more_images_than_are_shown_is_refused_with_the_block() -> None:
     # The last block of a ResNet at 64 px has 2 x 2 places: 10,000 points are 2500 images.
     (found,) = told(Cca(), images=1000)
-    assert found.startswith("a draw of 10000 points takes 2500 images of block 4 of 'resnet10t' at 64 px, which has 4")
+    assert found.startswith("a draw of 10000 points takes 2500 images of block 4 of 'resnet10t' at 64 px (places: 4)")
     assert "at most 4000 points" in found
     assert told(Cca(points=4000), images=1000) == []
     assert images_for(4000, 2, 2) == 1000
@@ -116,8 +116,8 @@ def test_two_models_of_other_depths_are_compared_with_all_blocks_alone() -> None
 
 def test_maps_of_other_sizes_have_no_places_in_common() -> None:
     across = Cca(across="model", points=500, channels=4)
-    found = pair(across, cell(model="resnet18"), cell(model="densenet121"))
-    assert found[0].startswith("block 1 has 256 places in one model and 64 in the other") or not found
+    (found,) = pair(across, cell(model="resnet18"), cell(model="densenet121"))
+    assert found == "block 1 has 256 places in one model and 64 in the other; take another kind"
     assert pair(across, cell(model="resnet18"), cell(model="resnet34")) == []
 
 
