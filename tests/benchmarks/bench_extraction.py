@@ -10,6 +10,7 @@ blocks in lists: with one thread, and with as many as there are cores. "Actors" 
 images by `activations.made`, and write them. "Whole" counts from the call to the last piece, the start of the actors'
 processes included; "flowing" from each actor's first piece on, when all are warm: the rate of a long pass. "Share" is
 the flowing rate over actors x the loop of one thread; "of all cores" is the whole rate over the loop of all threads.
+First, without Ray, a piece made in this process is compared with the loop by processor time.
 """
 
 import argparse
@@ -44,8 +45,9 @@ from sweeper.outcome import Devices
 from sweeper.pairing import Ask
 from sweeper.probes.activations import made
 from sweeper.probes.asked import needed
-from sweeper.probes.making import BATCH, Tapped, tasks
+from sweeper.probes.making import BATCH, make, tasks
 from sweeper.probes.needs import CHUNK, Features, loaded, pieces
+from sweeper.probes.tapped import Tapped
 from sweeper.site import Site
 
 
@@ -59,20 +61,25 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--model", default="resnet18")
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--images", type=int, default=10_240)
-    parser.add_argument("--actors", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--actors", type=int, nargs="*", default=[1, 2, 4], help="none: without Ray")
     parser.add_argument("--repeats", type=int, default=3)
     chosen = parser.parse_args(arguments)
     print(f"\n{surroundings(torch.device('cpu'))}; {os.cpu_count()} cores; {chosen.repeats} repeats")
     with tempfile.TemporaryDirectory() as folder:
         site, need = _stored(Path(folder), chosen.model, chosen.size, chosen.images)
-        ray.init(num_cpus=os.cpu_count(), include_dashboard=False, log_to_driver=False)
+        alone = [_alone(site, need) for _ in range(2 + chosen.repeats)]
+        print(f"pieces made in one process: {_told(alone)} of the loop's images by processor time")
+        if chosen.actors:
+            ray.init(num_cpus=os.cpu_count(), include_dashboard=False, log_to_driver=False)
         loops = {threads: [] for threads in dict.fromkeys((1, os.cpu_count() or 1))}
         rates: dict[int, list[tuple[float, float]]] = {actors: [] for actors in chosen.actors}
-        for _ in range(chosen.repeats):
+        for _ in range(chosen.repeats if chosen.actors else 0):
             for threads, found in loops.items():
                 found.append(_loop(site, need, threads, min(chosen.images, 2048 * threads)))
             for actors, found in rates.items():
                 found.append(_actors(site, need, actors, chosen.images))
+        if not chosen.actors:
+            return
         _compare(site, need)
         ray.shutdown()
     print(f"{chosen.model}, {chosen.images} images of {chosen.size} px, median (min to max) images a second")
@@ -86,7 +93,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _told(rates: list[float]) -> str:
-    return f"{statistics.median(rates):8.1f} ({min(rates):.1f} to {max(rates):.1f})"
+    return f"{statistics.median(rates):8.2f} ({min(rates):.2f} to {max(rates):.2f})"
 
 
 def _stored(folder: Path, model: str, size: int, images: int) -> tuple[Site, Features]:
@@ -111,6 +118,22 @@ def _loop(site: Site, need: Features, threads: int, images: int) -> float:
     seconds = time.perf_counter() - began
     assert len(kept[0]) == images
     return images / seconds
+
+
+def _alone(site: Site, need: Features) -> float:
+    """Processor seconds of a plain loop over the images of a piece, over those of making it, both with one thread.
+
+    Other processes on the machine change neither much: of use where it is not alone.
+    """
+    torch.set_num_threads(1)
+    began = time.process_time()
+    _plain(site, need, CHUNK)
+    between = time.process_time()
+    make(tasks([need], site)[0], site, torch.device("cpu"))
+    ended = time.process_time()
+    for _, path in pieces(need, site):
+        path.unlink(missing_ok=True)
+    return (between - began) / (ended - between)
 
 
 def _plain(site: Site, need: Features, images: int) -> list[np.ndarray]:
