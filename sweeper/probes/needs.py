@@ -189,9 +189,13 @@ def pieces(need: Need, site: Site) -> Iterator[tuple[int, Path]]:
 
 def located(need: Need, site: Site) -> Need:
     """The need with its states' folders looked up, so that who makes it asks MLflow nothing and imports none of it."""
-    if isinstance(need, Sums):
-        return replace(need, first=_located(need.first, site), second=_located(need.second, site))
-    return replace(need, subject=_located(need.subject, site))
+    match need:
+        case Costed():
+            return need  # of no state
+        case Sums():
+            return replace(need, first=_located(need.first, site), second=_located(need.second, site))
+        case Features() | Rescored() | Mapped():
+            return replace(need, subject=_located(need.subject, site))
 
 
 def _located(subject: Subject, site: Site) -> Subject:

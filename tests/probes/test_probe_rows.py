@@ -172,6 +172,8 @@ def test_one_pass_serves_all_probes_that_ask_for_it(recorded: tuple[Site, dict[s
 def test_a_state_that_was_located_is_the_same_state(recorded: tuple[Site, dict[str, Finished]]) -> None:
     site, runs = recorded
     probe = Cka(across="seed", estimator="minibatch", batch=8)
+    of_no_state = needed(Ask(probe=Cost(), cell=CELLS[0]), runs, site)
+    assert [needs.located(each, site) for each in of_no_state] == of_no_state
     for ask in (Ask(probe=Knn(), cell=CELLS[0]), asks(CELLS, [probe])[0], Ask(probe=Reinit(), cell=CELLS[0])):
         for need in needed(ask, runs, site):
             there = needs.located(need, site)
