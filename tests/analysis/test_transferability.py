@@ -82,6 +82,6 @@ def test_the_command_leaves_a_table_with_its_origin_or_says_what_is_lacking(tmp_
     store.log_probe(site, run_id, probe, pd.DataFrame(rows), site.storage, key=probe_key(probe))
     said = list(make((correlations, candidates), read([STUDY], site), tmp_path / "out", "again"))
     out = tmp_path / "out"
-    assert said == [f"transferability: png, pdf, csv, json in {out}", f"candidates: csv, json in {out}"]
+    assert said == [f"transferability: png, pdf, csv, json in {out}", f"candidates: csv, tex, json in {out}"]
     told = pd.read_csv(out / "transferability.csv")
     assert {"target", "score", "n", "spearman", "kendall_low", "weighted_high"} <= set(told)
