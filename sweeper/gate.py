@@ -5,7 +5,7 @@ What leaks is found in `data.leakage`; here is decided who may go on with it, an
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from sweeper import store
@@ -17,6 +17,7 @@ from sweeper.data.leakage import Leak, leaks, twins_of
 from sweeper.data.protocols import FILES
 from sweeper.data.split_files import files_of
 from sweeper.grid import StudyError, Sweep
+from sweeper.pairing import Ask, asks
 from sweeper.probe_types import Fid
 from sweeper.site import Site
 
@@ -56,7 +57,8 @@ def judge(
         again: as `plan.plan` takes it; with `stale` the files of a split may have changed since the study was begun.
 
     Raises:
-        StudyError: when a split leaks and its sweep does not allow it, naming everything that does.
+        StudyError: when a split leaks and its sweep does not allow it, naming everything that does; or when a part has
+            too few images for a probe, or is of a task that the probe is not for.
         FileNotFoundError: when a data set or a file of a split is not there.
         ValueError: when a set cannot be decoded or cut, or the files of a split are not those of an earlier start.
     """
@@ -67,6 +69,7 @@ def judge(
     for each in sorted({judged.name: judged for own in found.values() for judged in own if judged.leaks}.items()):
         say(f"{each[0]}: {'; '.join(map(str, each[1].leaks))}")
     refused = [line for sweep in sweeps if not sweep.allow_leakage for line in _refusals(sweep.name, found[sweep.name])]
+    refused += dict.fromkeys(line for sweep in sweeps for line in _shortages(sweep, site))
     if refused:
         raise StudyError("\n".join(refused))
     for sweep in sweeps if "stale" not in again else ():
@@ -102,6 +105,31 @@ def _of_probes(sweep: Sweep) -> Iterator[Images]:
         if isinstance(probe, Fid):
             sizes = dict.fromkeys(cell.images.size for cell in sweep.cells)
             yield from (Images(dataset=probe.to, fold=probe.to_fold, size=size) for size in sizes)
+
+
+def _shortages(sweep: Sweep, site: Site) -> Iterator[str]:
+    """What the sweep's probes would be refused for, once all cells are trained."""
+    if not sweep.probes:
+        return
+    from sweeper.shortages import shortages
+
+    wholes: dict[tuple[str, int], Cached] = {}
+    counts: dict[Images, Mapping[str, int]] = {}
+    for ask in _different(asks(sweep.cells, sweep.probes)):
+        cut = replace(ask.cell.images, augment="none", pixels="source")
+        if (cut.dataset, cut.size) not in wholes:  # looking whether its files changed takes long
+            wholes[cut.dataset, cut.size] = cached(DATASETS[cut.dataset], cut.size, site)
+        whole = wholes[cut.dataset, cut.size]
+        if cut not in counts:
+            counts[cut] = {str(part): int(n) for part, n in parts_of(whole, cut, site).value_counts().items()}
+        for text in shortages(ask, counts[cut], whole.task):
+            yield f"study '{sweep.name}': probe {ask.probe.name}: {text}"
+
+
+def _different(wanted: Sequence[Ask]) -> Iterable[Ask]:
+    """One ask of each probe, data and networks: what they can be refused for depends on nothing else."""
+    kept = ((each.probe, each.cell.images, tuple(cell.network for cell in each.cells)) for each in wanted)
+    return dict(zip(kept, wanted, strict=True)).values()
 
 
 def _judged(images: Cached, whole: Images, site: Site) -> Judged:

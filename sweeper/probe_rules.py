@@ -27,7 +27,7 @@ from sweeper.probe_types import (
 )
 from sweeper.rules import is_int, is_number, nearest
 
-SCORES = ("logme", "h_score", "h_score_shrunk", "nleep", "transrate", "knn", "linear_probe")
+SCORES = ("logme", "h_score", "h_score_shrunk", "leep", "nleep", "transrate", "knn", "linear_probe")
 """Of `Transferability`."""
 _LEAST = {
     "k": 1,

@@ -187,7 +187,8 @@ class Transferability:
     """Scores of the starting state's features on the cell's training images, which tell how well it may transfer."""
 
     scores: tuple[str, ...] = ("logme", "h_score", "transrate")
-    """Names in `sweeper.probes.transferability.SCORES`, but for `leep`, which needs the source's own head."""
+    """Names in `sweeper.probes.transferability.SCORES`; `leep` only for cells that start as the whole of a source that
+    has a head over its own classes."""
     stimuli: int | None = None
 
     version: ClassVar[int] = 1

@@ -109,6 +109,10 @@ def probe_problems_of(probes: Sequence[Probe], cell: Cell) -> Iterator[str]:
         classes, task = data.DATASETS[dataset].classes, data.DATASETS[dataset].task
         if classes:
             yield from _task_problems(probe, dataset, data.task_of(classes, task))
+        if isinstance(probe, Transferability) and "leep" in probe.scores:
+            unfit = weights.head_problem(cell.weights, cell.network)
+            if unfit:
+                yield f"probe transferability: {unfit}; leave 'leep' out of its scores, or the cell out of the sweep"
 
 
 def _task_problems(probe: Probe, dataset: str, task: str) -> Iterator[str]:

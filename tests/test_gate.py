@@ -10,7 +10,7 @@ import pytest
 from conftest import make_site
 from fakes import write_classes
 
-from sweeper import gate, store
+from sweeper import Cca, Cka, gate, store
 from sweeper.cell import Cell
 from sweeper.grid import StudyError, Sweep, check, grid
 from sweeper.site import Site
@@ -74,6 +74,15 @@ def test_every_fold_and_size_is_judged_once_whatever_the_fractions(site: Site) -
     sweep = _sweep(dataset="digits", fold=[1, 2], size=[8, 16], fraction=[0.5, 1.0], augment=["none", "flip"])
     found = gate.judge([sweep], site, print)["study"]
     assert sorted((each.size, each.fold) for each in found) == [(8, 1), (8, 2), (16, 1), (16, 2)]
+
+
+def test_too_few_images_for_a_probe_are_known_before_training(site: Site) -> None:
+    sweep = Sweep(name="study", cells=_cells(dataset="digits", size=8), probes=[Cca(), Cka(), Cka(stimuli=4)])
+    with pytest.raises(StudyError, match=r"study 'study': probe cca: a draw of 10000 points takes \d+ images of block"):
+        gate.judge([sweep], site, print)
+    assert not site.storage.exists()
+    fewer = Sweep(name="study", cells=sweep.cells, probes=[Cca(points=300, channels=4), Cka()])
+    assert gate.judge([fewer], site, print)["study"]
 
 
 def test_an_impossible_number_of_shots_is_known_before_training(site: Site) -> None:

@@ -7,6 +7,7 @@ models, a forward pass of 256 images, and the reduced features of one piece of 1
 import logging
 import pickle
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import ray
@@ -15,6 +16,7 @@ import torch
 from sweeper.orphan import die_with_parent
 from sweeper.outcome import Devices
 from sweeper.probes.making import Task, make
+from sweeper.probes.needs import located
 from sweeper.site import Site
 
 
@@ -29,7 +31,8 @@ def made(tasks: Sequence[Task], site: Site, *, slots: int, devices: Devices) -> 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # `live` says how far it is
-    items = [{"number": number, "task": pickle.dumps((task, site))} for number, task in enumerate(tasks)]
+    placed = [replace(task, needs=tuple(located(need, site) for need in task.needs)) for task in tasks]
+    items = [{"number": number, "task": pickle.dumps((task, site))} for number, task in enumerate(placed)]
     rows = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
         _Maker,
         batch_size=1,

@@ -1,7 +1,8 @@
 """A probe's rows, computed from what was made of the states: pure functions over arrays, states and tables.
 
 Features are read a block at a time: memory is 24 bytes x images x features of the widest block, whatever the number of
-blocks, but with `layers='all'`, where all blocks are held.
+blocks, but with `layers='all'`, where all blocks are held. CKA block by block takes 8 bytes x features squared x 3, and
+no more for more images.
 """
 
 import json
@@ -12,9 +13,10 @@ from typing import Any, assert_never
 
 import numpy as np
 import pandas as pd
+import torch
 from safetensors.numpy import load_file
 
-from sweeper import models, store
+from sweeper import models, store, weights
 from sweeper.cell import probe_key, seed_of
 from sweeper.finetune.loop import prediction_table
 from sweeper.finetune.metrics import score
@@ -41,13 +43,14 @@ from sweeper.probe_types import (
 from sweeper.probes import pictured, similarity
 from sweeper.probes.agreement import agreement
 from sweeper.probes.asked import Runs, costs_of, needed, of_fid, of_knn, of_start, subject, sums_of, two_sides
+from sweeper.probes.cka_pieces import cka_of_pieces
 from sweeper.probes.convergence import progress
 from sweeper.probes.distance import cosine_by_block, l2_by_block, l2_total, relative_l2_by_block
 from sweeper.probes.fid import frechet
-from sweeper.probes.kept import blocks_of, moments_of, of_block
+from sweeper.probes.kept import blocks_of, in_pieces, moments_of, of_block
 from sweeper.probes.knn import knn_scores
 from sweeper.probes.making import read_sums
-from sweeper.probes.needs import Costed, loaded, pieces, positions
+from sweeper.probes.needs import Costed, Features, loaded, pieces, positions
 from sweeper.probes.transferability import SCORES, Target
 from sweeper.site import Site
 
@@ -195,9 +198,19 @@ def _similarities(ask: Ask, probe: Cka | Cca | Procrustes, runs: Runs, site: Sit
             f"the two states have {counts[0]} and {counts[1]} blocks; give layers='all', where there is one"
         )
     for block in range(counts[0]):
+        if (told := _streamed(probe, sides, block, site)) is not None:
+            yield Value(metric=probe.name, value=told, block=block + 1, other_block=block + 1)
+            continue
         left, right = (of_block(side, block, site) for side in sides)
         for metric, value in similarity.values(probe, left, right, seed=seed).items():
             yield Value(metric=metric, value=value, block=block + 1, other_block=block + 1)
+
+
+def _streamed(probe: Cka | Cca | Procrustes, sides: tuple[Features, Features], block: int, site: Site) -> float | None:
+    """CKA of a block by pieces, whatever the number of images; None where all features are needed at once."""
+    if not isinstance(probe, Cka) or probe.null or probe.estimator not in ("debiased", "biased"):
+        return None
+    return cka_of_pieces(lambda: in_pieces(sides, block, site), estimator=probe.estimator)
 
 
 def _matrix(metric: str, table: np.ndarray, layers: str) -> Iterator[Value]:
@@ -261,9 +274,12 @@ def _target(ask: Ask, probe: Transferability, runs: Runs, site: Site) -> Target:
     data, shown = loaded(ask.cell.images, site), positions(side.shown, site)
     if data.task == "multilabel":
         raise ValueError("scores of transferability need one label an image, and this data set has several")
+    features = of_block(side, blocks_of(side, site) - 1, site)[0]
+    head = weights.source_head(ask.cell.weights.source, ask.cell.network, site) if "leep" in probe.scores else None
     return Target(
-        features=of_block(side, blocks_of(side, site) - 1, site)[0],
+        features=features,
         labels=data.train.labels[shown],
         patients=np.asarray(data.train.patients)[shown],
+        source_probabilities=head and head.probabilities(torch.from_numpy(features)),
         seed=seed_of("transferability", data.fingerprint) % 2**31,
     )

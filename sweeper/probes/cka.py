@@ -181,8 +181,7 @@ def _checked(values: torch.Tensor, diagonal: torch.Tensor, *, gram: bool, size: 
 def _products(layers: Sequence[_Layer], rows: slice, columns: slice, estimator: Estimator) -> npt.NDArray[np.float64]:
     """Sums of products of the (U-)centred Gram matrices' entries, (layers, layers), by the cheaper of two ways.
 
-    Only rows x columns and the diagonal are filled. A diagonal entry that is rounding only is 0: divided by itself it
-    would read as a similarity.
+    Only rows x columns and the diagonal are filled.
     """
     images, widths = len(layers[0].diagonal), np.array([layer.values.shape[1] for layer in layers])
     wanted = np.eye(len(layers), dtype=bool)
@@ -195,8 +194,17 @@ def _products(layers: Sequence[_Layer], rows: slice, columns: slice, estimator: 
         products = _by_features(layers, pairs, estimator)
     if products is None:
         products = _by_images(layers, estimator)
+    return told_apart(products, [layer.size for layer in layers], images)
+
+
+def told_apart(products: npt.NDArray[np.float64], sizes: Sequence[float], images: int) -> npt.NDArray[np.float64]:
+    """The products, a diagonal entry that is rounding only set to 0: divided by itself it would read as a similarity.
+
+    Args:
+        sizes: of the layers, the traces of their Gram matrices.
+    """
     own = np.diag(products)
-    rounding = images * np.finfo(np.float64).eps * np.array([layer.size for layer in layers])
+    rounding = images * np.finfo(np.float64).eps * np.array(sizes)
     np.fill_diagonal(products, np.where(own > rounding**2, own, 0.0))
     return products
 
@@ -235,18 +243,28 @@ def _u_centre(tile: torch.Tensor, diagonal: torch.Tensor, first: int) -> None:
 def _by_features(
     layers: Sequence[_Layer], pairs: Sequence[tuple[int, int]], estimator: Estimator
 ) -> npt.NDArray[np.float64] | None:
-    """From the covariances: <K, L> = ||X^T Y||_F^2, less what the U-centring takes out.
-
-    None where a layer's own sum is a small difference of large terms (one image far from all others): its digits are
-    in the Gram matrix only.
-    """
+    """From the covariances of the layers' features; None as of `from_covariances`."""
     whole = np.full((len(layers), len(layers)), np.nan)
     for i, j in pairs:
         covariance = layers[i].values.T @ layers[j].values
         whole[i, j] = whole[j, i] = float(covariance.square_().sum())
+    return from_covariances(whole, torch.stack([layer.diagonal for layer in layers]), estimator)
+
+
+def from_covariances(
+    whole: npt.NDArray[np.float64], diagonals: torch.Tensor, estimator: Estimator
+) -> npt.NDArray[np.float64] | None:
+    """Sums of products of (U-)centred Gram matrices' entries: <K, L> = ||X^T Y||_F^2, less what U-centring takes out.
+
+    None where a layer's own sum is a small difference of large terms (one image far from all others): its digits are
+    in the Gram matrix only.
+
+    Args:
+        whole: (layers, layers), ||X^T Y||_F^2 of centred features, NaN of pairs that are not asked for.
+        diagonals: (layers, images), of the centred Gram matrices.
+    """
     if estimator == "biased":
         return whole
-    diagonals = torch.stack([layer.diagonal for layer in layers])  # (layers, images)
     images, sums = diagonals.shape[1], diagonals.sum(dim=1)
     taken = diagonals @ diagonals.T * (images / (images - 2)) - torch.outer(sums, sums) / ((images - 1) * (images - 2))
     products = whole - taken.cpu().numpy()

@@ -1,5 +1,7 @@
 """Features that were made of a state's blocks, read back from the site's cache a block at a time."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import load_file
@@ -35,3 +37,10 @@ def moments_of(side: Features, site: Site) -> Moments:
         whole = own if whole is None else whole + own
     assert whole is not None  # no part of a split is empty
     return whole
+
+
+def in_pieces(sides: tuple[Features, Features], block: int, site: Site) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """A block's features of two states, of the same images, one piece at a time; of features that are not drawn."""
+    for paths in zip(*(pieces(side, site) for side in sides), strict=True):
+        with safe_open(paths[0][1], framework="np") as one, safe_open(paths[1][1], framework="np") as other:
+            yield one.get_tensor(f"{block}.0"), other.get_tensor(f"{block}.0")

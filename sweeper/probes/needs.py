@@ -7,7 +7,7 @@ Those of a start that came from a source are told by its content, so that all ce
 import hashlib
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -36,6 +36,8 @@ class Subject:
     cell: Cell
     run_id: str
     state: Literal["best", "start"]
+    folder: Path | None = field(default=None, compare=False)
+    """Where the run's files lie, if it was looked up already (see `located`)."""
 
     @property
     def private(self) -> bool:
@@ -47,7 +49,8 @@ class Subject:
         return self.state == "best" or self.cell.weights.source == "random"
 
     def path(self, site: Site) -> Path:
-        return store.artifact(site, self.run_id, f"{self.state}.safetensors")
+        name = f"{self.state}.safetensors"
+        return self.folder / name if self.folder else store.artifact(site, self.run_id, name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +185,21 @@ def pieces(need: Need, site: Site) -> Iterator[tuple[int, Path]]:
     suffix = "safetensors" if isinstance(need, Features | Mapped) else "json"
     for start in starts(need, site):
         yield start, place / f"{start}.{suffix}"
+
+
+def located(need: Need, site: Site) -> Need:
+    """The need with its states' folders looked up, so that who makes it asks MLflow nothing and imports none of it."""
+    match need:
+        case Costed():
+            return need  # of no state
+        case Sums():
+            return replace(need, first=_located(need.first, site), second=_located(need.second, site))
+        case Features() | Rescored() | Mapped():
+            return replace(need, subject=_located(need.subject, site))
+
+
+def _located(subject: Subject, site: Site) -> Subject:
+    return replace(subject, folder=store.patiently(lambda: store.local_folder(site, subject.run_id), site))
 
 
 def forget(need: Need, site: Site) -> None:

@@ -5,15 +5,16 @@ The tables are plain values; torch and timm are imported when weights are read o
 
 from typing import TYPE_CHECKING, Literal
 
-from sweeper.cell import Images, Weights
+from sweeper.cell import Images, Network, Weights
 from sweeper.site import Site
-from sweeper.weights.judging import problem
+from sweeper.weights.judging import head_problem, problem
 from sweeper.weights.pixels import PIXELS, Pixels
 from sweeper.weights.study import study_index, study_indices
 from sweeper.weights.table import SCHEMES, SOURCES, Source
 
 if TYPE_CHECKING:
     from sweeper.models.classifier import Classifier
+    from sweeper.weights.heads import Head
     from sweeper.weights.report import LoadReport
 
 __all__ = [
@@ -22,9 +23,11 @@ __all__ = [
     "SOURCES",
     "Pixels",
     "Source",
+    "head_problem",
     "pixels_of",
     "pour",
     "problem",
+    "source_head",
     "study_index",
     "study_indices",
 ]
@@ -56,3 +59,14 @@ def pour(
     from sweeper.weights import pouring
 
     return pouring.pour(weights, model, seed=seed, site=site, order=order)
+
+
+def source_head(source: str, network: Network, site: Site) -> "Head":
+    """The linear head over its own classes that a source was trained with, for a network that starts as all of it.
+
+    Raises:
+        ValueError: when the source has none, or one of another network or of labels of which an image has several.
+    """
+    from sweeper.weights import heads
+
+    return heads.source_head(source, network, site)

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from sweeper.cell import NEUTRAL, Weights
-from sweeper.models import MODELS, base_name
+from sweeper.cell import NEUTRAL, Network, Weights
+from sweeper.models import MODELS, base_name, family_of
 from sweeper.rules import nearest
 from sweeper.weights.pixels import PIXELS
 from sweeper.weights.table import DINO_TAGS, SCHEMES, SOURCES
@@ -32,6 +32,18 @@ def problem(
     written = colon and scheme in SCHEMES
     wrong = _scheme_problem(scheme, rest) if written else _name_problem(weights, model)
     return wrong or next(_combinations(weights, slim, input, pixels), None)
+
+
+def head_problem(weights: Weights, network: Network) -> str | None:
+    """Why a source's own head does not fit the features that a network starts with; None when it may."""
+    source = weights.source
+    if source in SOURCES and not (SOURCES[source].head and family_of(network.model) != "alexnet"):
+        return f"source '{source}' has no head of its own classes for '{network.model}'"
+    depth = None if network.depth == MODELS[network.model].blocks[network.grain] else network.depth
+    whole = (depth, network.slim, network.width, network.input) == (None, None, None, "rgb")
+    if weights != Weights(source=source) or (source in SOURCES and not whole):
+        return f"the start is not the whole of source '{source}', whose head would see other features"
+    return None
 
 
 def _name_problem(weights: Weights, model: str) -> str | None:

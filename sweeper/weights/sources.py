@@ -59,7 +59,7 @@ def read_state(source: str, model: str, site: Site) -> State:
             return _read_xrv()
         case "random":
             raise ValueError("source 'random' has no state to read")
-    return read_file(_path(source, site))
+    return read_file(path_of(source, site))
 
 
 def pixels_of(images: Images, source: str, model: str, site: Site) -> Pixels:
@@ -131,7 +131,7 @@ def read_pixels(path: Path, *, foreign: bool) -> Pixels:
 
 def _source_pixels(source: str, model: str, site: Site) -> Pixels:
     if source not in SOURCES:
-        return read_pixels(_path(source, site), foreign=source.startswith("file:"))
+        return read_pixels(path_of(source, site), foreign=source.startswith("file:"))
     if family_of(model) == "alexnet" and source == "imagenet":
         found = PIXELS["imagenet"]
         assert found
@@ -139,7 +139,8 @@ def _source_pixels(source: str, model: str, site: Site) -> Pixels:
     return SOURCES[source].pixels or _timm_pixels(model)
 
 
-def _path(source: str, site: Site) -> Path:
+def path_of(source: str, site: Site) -> Path:
+    """The file of a source that a cell or a person made."""
     scheme, _, rest = source.partition(":")
     match scheme:
         case "cell":
@@ -167,6 +168,11 @@ def _read_timm(model: str) -> State:
             f"{constants.HF_HUB_CACHE}: connect to the network without HF_HUB_OFFLINE, or let HF_HOME name a folder "
             f"with hub/models--{repository.replace('/', '--')}"
         ) from error
+
+
+def timm_head(model: str) -> str:
+    """How timm calls the last linear layer of a model."""
+    return str(_timm_facts(model).classifier)
 
 
 def _read_torchvision() -> State:

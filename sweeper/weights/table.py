@@ -58,6 +58,8 @@ class Source:
     """Who made it."""
     heads: tuple[str, ...] = ()
     """How names begin that it may hold beside a backbone's; any other one means that it was made for another model."""
+    head: bool = False
+    """Whether it holds a linear head over classes of which an image has one."""
 
 
 _RADIMAGENET = "Mei et al. 2022, Radiology: Artificial Intelligence"
@@ -79,6 +81,7 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
             licence="that of the tag, which timm tells; torchvision's: BSD-3-Clause",
             cite="Deng et al. 2009; weights of timm (Wightman) and torchvision",
             heads=_HEADS,
+            head=True,
         ),
         # trained on grey images of the [-1, 1] that its authors' PyTorch code makes: the order of channels is idle
         "radimagenet": Source(

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import save_file
 from states import CELLS, network, recorded_site
 
 from sweeper import (
@@ -23,6 +24,7 @@ from sweeper import (
     Procrustes,
     Reinit,
     Transferability,
+    models,
 )
 from sweeper.data.loading import load, normalise
 from sweeper.ledger import Finished
@@ -37,6 +39,7 @@ from sweeper.probes.cka_batches import batch_sums, merged, minibatch_cka
 from sweeper.probes.drawn_cca import drawn_cca
 from sweeper.probes.making import make, tasks
 from sweeper.probes.reinit import put_back
+from sweeper.probes.transferability import leep
 from sweeper.site import Site
 
 PROBES: tuple[Probe, ...] = (
@@ -166,6 +169,22 @@ def test_one_pass_serves_all_probes_that_ask_for_it(recorded: tuple[Site, dict[s
     assert [len(task.needs) for task in tasks(wanted, site)] == [3, 3]
 
 
+def test_a_state_that_was_located_is_the_same_state(recorded: tuple[Site, dict[str, Finished]]) -> None:
+    site, runs = recorded
+    probe = Cka(across="seed", estimator="minibatch", batch=8)
+    of_no_state = needed(Ask(probe=Cost(), cell=CELLS[0]), runs, site)
+    assert [needs.located(each, site) for each in of_no_state] == of_no_state
+    for ask in (Ask(probe=Knn(), cell=CELLS[0]), asks(CELLS, [probe])[0], Ask(probe=Reinit(), cell=CELLS[0])):
+        for need in needed(ask, runs, site):
+            there = needs.located(need, site)
+            assert there == need
+            assert list(needs.pieces(there, site)) == list(needs.pieces(need, site))
+            subjects = (there.first, there.second) if isinstance(there, needs.Sums) else (there.subject,)
+            wanted = (need.first, need.second) if isinstance(need, needs.Sums) else (need.subject,)
+            assert [each.path(site) for each in subjects] == [each.path(site) for each in wanted]
+            assert all(each.folder and each.path(site).is_relative_to(each.folder) for each in subjects)
+
+
 def test_after_a_kill_only_the_missing_pieces_are_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for room in (needs, making):
         monkeypatch.setattr(room, "CHUNK", 64)
@@ -226,3 +245,18 @@ def test_convergence_is_of_the_epochs_that_were_recorded(recorded: tuple[Site, d
     assert values(ask, recorded, "epochs_to") == [2]
     assert values(ask, recorded, "curve_area") == pytest.approx([3 / 14])
     assert values(Ask(probe=Convergence(threshold=0.9), cell=CELLS[0]), recorded, "steps_to") == [np.inf]
+
+
+def test_leep_is_that_of_the_sources_own_model_on_the_training_images(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    source = models.build(CELLS[0].network, classes=7, size=8).eval()
+    source.backbone.load_state_dict(network(CELLS[0], 0).backbone.state_dict())  # what the recorded cell starts with
+    save_file(source.state_dict(), tmp_path / "source.safetensors", metadata={"cell": CELLS[0].to_json()})
+    cell = CELLS[0].replace(source=f"file:{tmp_path / 'source.safetensors'}")
+    recorded = recorded_site(tmp_path, [cell])
+    train = load(cell.images, recorded[0]).train
+    with torch.inference_mode():
+        logits = source(normalise(train.tensor(np.arange(len(train))), [0.5] * 3, [0.25] * 3))
+    wanted = leep(logits.double().softmax(dim=1), train.labels)
+    ask = Ask(probe=Transferability(scores=("leep", "logme")), cell=cell)
+    assert values(ask, recorded, "leep") == pytest.approx([wanted], rel=1e-6)
