@@ -11,6 +11,7 @@ from sweeper.cell import Cell
 from sweeper.outcome import Devices, Fault, RateTrial, Trained
 from sweeper.rates import Ask
 from sweeper.site import Site
+from sweeper.work import moved
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,8 @@ class RateJob:
     ask: Ask
     orders: Orders
     parts: int = 1
+    moves: int = 0
+    """As of a cell."""
 
     @property
     def name(self) -> str:
@@ -49,7 +52,7 @@ class RateJob:
 
     @property
     def folder(self) -> Path:
-        return self.orders.work / self.name
+        return moved(self.orders.work / self.name, self.moves)
 
     def run(self) -> RateTrial:
         """Trains and scores at the asked rate, or goes through the asked rates, in this process."""
@@ -77,6 +80,9 @@ class CellJob:
     lr: float
     orders: Orders
     parts: int = 1
+    moves: int = 0
+    """How often it was lost with the machine under it, and its folder renamed: that machine may only be out of reach,
+    and its worker, still at it, finds no folder then."""
 
     @property
     def name(self) -> str:
@@ -84,7 +90,7 @@ class CellJob:
 
     @property
     def folder(self) -> Path:
-        return self.orders.work / self.cell.key
+        return moved(self.orders.work / self.cell.key, self.moves)
 
     def run(self) -> Trained:
         """Trains the cell, in this process, and leaves its sealed folder."""

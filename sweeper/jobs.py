@@ -107,6 +107,7 @@ class Jobs:
         self._release([heir for key in self._heirs.keys() & self._recorder.recorded for heir in self._heirs.pop(key)])
         job = self._again.pop() if self._again else self._choose()
         if job:
+            job.folder.mkdir(exist_ok=True)  # here, not in the worker: one that finds none has lost its job to another
             self._running.add(job.name)
             self._shown(job).started()
         return job
@@ -291,7 +292,7 @@ class Jobs:
             return replace(job, parts=2)
         if report.fault == "system":
             self._attempts[_counted_as(job)] += 1
-            return job if self._attempts[_counted_as(job)] < ATTEMPTS else None
+            return _elsewhere(job) if self._attempts[_counted_as(job)] < ATTEMPTS else None
         return None
 
     def _fail(self, job: Job, report: Report) -> None:
@@ -346,6 +347,13 @@ class Jobs:
 
     def _shown(self, job: Job) -> Progress:
         return self._trials_shown if isinstance(job, RateJob) else self._cells_shown
+
+
+def _elsewhere(job: Job) -> Job:
+    """The same job for another worker, out of reach of the one that had it."""
+    again = replace(job, moves=job.moves + 1)
+    job.folder.rename(again.folder)
+    return again
 
 
 def _counted_as(job: Job) -> str:

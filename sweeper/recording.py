@@ -16,7 +16,7 @@ from sweeper import store
 from sweeper.outcome import Curve, Outcome
 from sweeper.rates import Search, Searches
 from sweeper.site import Site
-from sweeper.work import CURVE, discard, sealed
+from sweeper.work import CURVE, discard, sealed, unmoved
 
 _SECONDS_BETWEEN_LOOKS = 10.0
 
@@ -113,7 +113,7 @@ class Recorder:
         self._check_lease()
         for path in self._work.glob(f"[!.]*/{CURVE}"):
             curve = _read(path)
-            if curve is None or path.parent.name != curve.cell.key or curve.cell.key in self.recorded:
+            if curve is None or unmoved(path.parent).name != curve.cell.key or curve.cell.key in self.recorded:
                 continue  # a rate trial's, or a cell that has ended since
             run_id, count = self._shown.get(curve.cell.key, (None, 0))
             if len(curve.epochs) > count:

@@ -15,6 +15,7 @@ MANIFEST = "manifest.json"
 CURVE = "curve.json"
 """The epochs so far of a cell in training, for those who look on."""
 _DISCARDED = ".discarded"
+_MOVED = "+"
 _UNFINISHED = ".*.[0-9]*"
 """The names under which `write_whole` writes."""
 _HASHED_AT_ONCE = 2**24
@@ -34,13 +35,26 @@ def take_over(study: Path, token: int) -> Path:
     mine.mkdir(exist_ok=True)
     for path in (*left[:-1], *mine.glob(f".*{_DISCARDED}")):
         shutil.rmtree(path, ignore_errors=True)
+    for path in sorted(mine.glob(f"[!.]*{_MOVED}[0-9]*"), key=lambda path: int(path.name.split(_MOVED)[1])):
+        discard(unmoved(path))  # what a worker out of reach may have begun there
+        path.rename(unmoved(path))
     sync(study)
     return mine
 
 
+def moved(folder: Path, times: int) -> Path:
+    """The name of a job's folder after it was taken from so many workers."""
+    return folder.with_name(f"{folder.name}{_MOVED}{times}") if times else folder
+
+
+def unmoved(folder: Path) -> Path:
+    """The name that a job's folder had at first."""
+    return folder.with_name(folder.name.split(_MOVED)[0])
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Writes a file that is there whole or not at all, whatever kills this process or the machine."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}-{os.uname().nodename}")  # hosts have equal pids
     try:
         unfinished.write_bytes(content)
         sync(unfinished)

@@ -40,7 +40,7 @@ sweep = Sweep(name="chaos", cells=cells, probes=[Cka(), Knn(k=5), L2()])
 """
 QUIET_SECONDS = 300
 """A driver that leaves no trace for so long hangs."""
-_VARYING = ["run_id", "seconds", "total_seconds", "images_per_second", "commit"]
+VARYING = ["run_id", "seconds", "total_seconds", "images_per_second", "commit"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ class Place:
         """Everything that must be equal however a study came to its end."""
         tables = {read.__name__: read(NAME, self.site) for read in (frames.runs, frames.epochs, frames.predictions)}
         tables["probes"] = frames.probes(NAME, self.site)
-        return {name: table.drop(columns=_VARYING, errors="ignore") for name, table in tables.items()}
+        return {name: table.drop(columns=VARYING, errors="ignore") for name, table in tables.items()}
 
     def all_runs(self) -> list[str]:
         """The ids of the study's runs, the deleted ones as well: one per attempt to record a cell."""

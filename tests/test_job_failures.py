@@ -17,6 +17,7 @@ from sweeper.lease import LeaseLostError
 from sweeper.outcome import ATTEMPTS
 from sweeper.rates import Searches
 from sweeper.site import Site
+from sweeper.work import take_over, write_whole
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,32 @@ def test_a_cell_that_died_twice_may_still_finish(begin: Begin) -> None:
     assert queue.jobs.failures == []
 
 
+def test_a_worker_that_is_only_out_of_reach_finds_no_folder_for_a_cell_that_another_has(begin: Begin) -> None:
+    queue = begin([CELL])
+    lost = queue.take_cell()
+    write_whole(lost.folder / "progress.pt", b"epoch 3")
+    queue.jobs.ended(lost, DIED)
+    again = queue.take_cell()
+    assert (again.folder / "progress.pt").read_bytes() == b"epoch 3"
+    with pytest.raises(FileNotFoundError):
+        write_whole(lost.folder / "progress.pt", b"epoch 4")
+    queue.finish(again)
+    assert queue.records().finished.keys() == {CELL.key}
+
+
+def test_what_a_lost_cell_had_come_to_is_gone_on_with_by_the_next_driver(begin: Begin, tmp_path: Path) -> None:
+    queue = begin([CELL])
+    for epoch in (b"1", b"2"):
+        job = queue.take_cell()
+        write_whole(job.folder / "progress.pt", epoch)
+        queue.jobs.ended(job, DIED)
+    (tmp_path / "work-1" / CELL.key).mkdir()  # a worker out of reach that came late
+    (tmp_path / "work-1" / CELL.key / "progress.pt").write_bytes(b"0")
+    work = take_over(tmp_path, 2)
+    assert [path.name for path in work.iterdir()] == [CELL.key]
+    assert (work / CELL.key / "progress.pt").read_bytes() == b"2"
+
+
 def test_a_setting_whose_trial_died_three_times_fails_with_its_attempts(begin: Begin) -> None:
     cells = seeds(2, CELL.replace(lr=SEARCH))
     queue = begin(cells)
@@ -82,7 +109,6 @@ def test_a_cell_whose_process_died_after_its_last_file_is_finished(begin: Begin)
 def test_a_job_begun_again_keeps_its_folder(begin: Begin) -> None:
     queue = begin([CELL])
     job = queue.take()
-    job.folder.mkdir()
     (job.folder / "progress.pt").write_bytes(b"epoch 3")
     queue.jobs.ended(job, DIED)
     assert (queue.take().folder / "progress.pt").exists()
@@ -91,7 +117,6 @@ def test_a_job_begun_again_keeps_its_folder(begin: Begin) -> None:
 def test_a_job_that_failed_for_good_leaves_no_folder(begin: Begin) -> None:
     queue = begin([CELL])
     job = queue.take()
-    job.folder.mkdir()
     (job.folder / "progress.pt").write_bytes(b"epoch 3")
     queue.fail(job)
     assert list(job.folder.parent.iterdir()) == []

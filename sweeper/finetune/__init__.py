@@ -35,12 +35,13 @@ def fit(
     """Trains a cell at the rate `lr`, scores its best state on the test part, once, and seals its folder.
 
     Args:
-        folder: the cell's own; holds `best.safetensors`, `start.safetensors`, `predictions.parquet`, `epochs.parquet`,
-            `outcome.json` and the manifest afterwards. Where an earlier attempt got to is read from it.
+        folder: the cell's own, which is there, unless another driver or worker has taken the cell over; holds
+            `best.safetensors`, `start.safetensors`, `predictions.parquet`, `epochs.parquet`, `outcome.json` and the
+            manifest afterwards. Where an earlier attempt got to is read from it.
         tags: commit and versions; progress made under other ones is not gone on with.
         parts: micro-batches of a step.
     """
-    folder.mkdir(exist_ok=True)  # not its parents: they are gone when another driver has taken over
+    _refuse_lost(folder)
     spent = 0.0
     if not (folder / MANIFEST).exists():
         config = {"cell": cell, "site": site, "lr": lr, "folder": folder, "tags": dict(tags), "parts": parts}
@@ -69,7 +70,7 @@ def try_rate(
         folder: the trial's own, for its progress; it goes when the trial has ended.
         rates: of a range test, which goes through them in place of `lr` and comes to training losses.
     """
-    folder.mkdir(exist_ok=True)
+    _refuse_lost(folder)
     config = {"cell": cell, "site": site, "lr": lr, "folder": folder, "tags": dict(tags), "parts": parts}
     worker = _range_worker if rates else _rate_worker
     return RateTrial(**_train(worker, config | {"floor": tuple(floor), "rates": tuple(rates)}, devices))
@@ -83,6 +84,12 @@ def close_lane() -> None:
 
 _lanes: list[Lane] = []
 """This process's lane, kept from cell to cell; at most one."""
+
+
+def _refuse_lost(folder: Path) -> None:
+    """Ends what was given to a worker that was out of reach meanwhile; Ray Train would make the folder anew."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not there: its job was taken over by another driver or worker")
 
 
 def _train(worker: Worker, config: dict[str, Any], devices: Devices) -> dict[str, Any]:

@@ -61,6 +61,7 @@ class Left:
 
 def run(cell: Cell, site: Site, workers: int = 1, folder: str | None = None) -> Left:
     place = site.storage / (folder or f"{cell.key}-{time.time_ns()}")
+    place.mkdir(parents=True, exist_ok=True)
     fit(cell, site, lr=1e-2, folder=place, devices=Devices(workers=workers), tags={"commit": "c"})
     return Left(outcome=Outcome.from_json((place / "outcome.json").read_text()), folder=place)
 
@@ -107,6 +108,7 @@ fit(cell, site, lr=1e-2, folder=folder, devices=Devices(), tags={"commit": "c"})
 
 def interrupt(cell: Cell, site: Site, folder: Path) -> int:
     """Kills a training in a process of its own once it has kept some epochs; how many those are."""
+    folder.mkdir()
     given = pickle.dumps((cell, site, folder)).hex()
     process = subprocess.Popen([sys.executable, "-c", KILLED, given], cwd=Path(__file__).parents[2])
     deadline = time.monotonic() + 120
@@ -151,8 +153,9 @@ def test_a_sealed_cell_is_not_trained_again(prepared: Site) -> None:
 
 
 def test_a_worker_whose_folder_was_taken_over_writes_nothing(prepared: Site) -> None:
-    with pytest.raises(FileNotFoundError):
-        fit(CELL, prepared, lr=1e-2, folder=prepared.storage / "gone" / CELL.key, devices=Devices(), tags={})
+    with pytest.raises(FileNotFoundError, match="its job was taken over by another driver or worker"):
+        fit(CELL, prepared, lr=1e-2, folder=prepared.storage / "gone", devices=Devices(), tags={})
+    assert not (prepared.storage / "gone").exists()
 
 
 def test_a_cell_starts_from_the_best_state_of_its_source(prepared: Site) -> None:
@@ -173,6 +176,7 @@ def test_patience_stops_a_training_that_does_not_get_better(prepared: Site) -> N
 
 def trial(cell: Cell, site: Site, lr: float, floor: tuple[float, ...]) -> RateTrial:
     folder = site.storage / f"trial-{time.time_ns()}"
+    folder.mkdir()
     return try_rate(cell, site, lr=lr, floor=floor, folder=folder, devices=Devices(), tags={})
 
 

@@ -161,6 +161,7 @@ def cluster(place: Site) -> Iterator[Site]:
 
 def run(cell: Cell, site: Site, name: str, workers: int = 1) -> tuple[Outcome, Path]:
     folder = site.storage / name
+    folder.mkdir(parents=True, exist_ok=True)
     fit(cell, site, lr=1e-2, folder=folder, devices=Devices(workers=workers), tags={})
     return Outcome.from_json((folder / "outcome.json").read_text()), folder
 

@@ -50,6 +50,7 @@ def in_a_worker(work: Callable[[Training], None], config: dict[str, Any]) -> Non
 
 
 def run(cell: Cell, site: Site, folder: Path) -> Outcome:
+    folder.mkdir(parents=True, exist_ok=True)
     fit(cell, site, lr=1e-2, folder=folder, devices=Devices(), tags={})
     return Outcome.from_json((folder / "outcome.json").read_text())
 

@@ -124,6 +124,7 @@ def with_ray(here: Site) -> Iterator[Site]:
 
 def tried(cell: Cell, site: Site, rates: Sequence[float], workers: int = 1, lr: float = 1e-3) -> RateTrial:
     folder = Path(site.storage) / f"trial-{time.time_ns()}"
+    folder.mkdir()
     devices = Devices(workers=workers)
     return try_rate(cell, site, lr=lr, floor=(), folder=folder, devices=devices, tags={}, rates=rates)
 
