@@ -23,7 +23,7 @@ from sweeper.site import Site
 
 WAVE = 2**18
 """Images, counted once for each state that sees them, whose pieces are made before those that no probe still needs are
-deleted: bounds what lies in the cache (of a ResNet-50's five blocks, 4 GB) while the actors stay warm for minutes."""
+deleted: bounds what lies in the storage (of a ResNet-50's five blocks, 4 GB) while the actors stay warm for minutes."""
 
 
 def run_probes(

@@ -1,6 +1,6 @@
 """Has the pieces that probes need made by a pool of warm actors, in one stream through Ray Data.
 
-What leaves an actor is a file in the site's cache; the stream itself carries numbers alone. An actor holds at most two
+What leaves an actor is a file in the storage; the stream itself carries numbers alone. An actor holds at most two
 models, a forward pass of 256 images, and the reduced features of one piece of 1,024: whatever the number of images.
 """
 

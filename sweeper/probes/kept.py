@@ -1,4 +1,4 @@
-"""Features that were made of a state's blocks, read back from the site's cache a block at a time."""
+"""Features that were made of a state's blocks, read back from the storage a block at a time."""
 
 from collections.abc import Iterator
 

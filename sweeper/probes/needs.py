@@ -1,4 +1,4 @@
-"""What probes need of stored states before they can be computed, and where the pieces of it lie in the site's cache.
+"""What probes need of stored states before they can be computed, and where the pieces of it lie in the storage.
 
 A piece is one file, made whole or not at all: what was made before a driver was killed is there for the next one.
 Those of a start that came from a source are told by its content, so that all cells with the same start share them.
@@ -137,7 +137,7 @@ Need = Features | Sums | Rescored | Costed | Mapped
 
 
 def folder(need: Need, site: Site) -> Path:
-    """Where the pieces of a need lie."""
+    """Where the pieces of a need lie: in no cache, because what one node makes is read on another."""
     match need:
         case Features():
             parts = [state_key(need.subject, site), shown_key(need.shown, site), need.take.name]
@@ -152,7 +152,7 @@ def folder(need: Need, site: Site) -> Path:
         case Mapped():  # of a state with its head, which those that share a start need not have in common
             state = [need.subject.run_id, need.subject.state]
             parts = [*state, shown_key(need.shown, site), need.named, need.grain, need.block, need.of]
-    return site.cache / "probes" / digest([_VERSION, type(need).__name__, *parts])
+    return site.storage / "probes" / digest([_VERSION, type(need).__name__, *parts])
 
 
 def starts(need: Need, site: Site) -> range:

@@ -81,7 +81,7 @@ def test_a_driver_that_died_half_way_leaves_the_same_rows_once(tmp_path: Path) -
     assert found[0].equals(found[1])
     runs = ledger.read(whole, STUDY).finished  # what no probe needs any more is gone, but for the start of all cells
     shared = {path.parent for _, path in pieces(needed(asks(CELLS, [Cka()])[0], runs, whole)[1], whole)}
-    assert set((whole.cache / "probes").iterdir()) == shared
+    assert set((whole.storage / "probes").iterdir()) == shared
 
 
 def test_pictures_and_costs_of_all_cells_are_made_by_actors_and_stored(tmp_path: Path) -> None:
