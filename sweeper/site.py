@@ -7,13 +7,17 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+from urllib.parse import unquote, urlsplit
 
 import platformdirs
 
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """Four places and one limit; every worker of a cluster must see the same ones."""
+    """Four places and one limit; every worker of a cluster must see the same ones.
+
+    A folder is given as a path or a `file://` URL; a bucket, as `s3://`, must be mounted.
+    """
 
     data: Path
     """Image sets in their own on-disk form: `SWEEPER_DATA`."""
@@ -46,4 +50,11 @@ class Site:
 
 
 def _path(variable: str, default: Path) -> Path:
-    return Path(os.environ.get(variable) or default).expanduser().absolute()
+    """A folder, given as a path or as `file://`; elsewhere a URL would silently become a folder of that name."""
+    given = os.environ.get(variable) or str(default)
+    url = urlsplit(given)
+    if url.scheme == "file" and url.netloc in ("", "localhost"):
+        given = unquote(url.path)
+    elif "://" in given:
+        raise ValueError(f"{variable} is {given}, but files are read as those of a folder: mount it, and name its path")
+    return Path(given).expanduser().absolute()
