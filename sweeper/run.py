@@ -53,8 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     command = f"python -m sweeper.run {options.file}{' --small' if options.small else ''}"
-    site = Site.from_environment()
     try:
+        site = Site.from_environment()
         sweeps = load(options.file, small=options.small)
         check(sweeps, problems, probe_problems_of)
         check_sources(sweeps, site)
@@ -83,11 +83,13 @@ def _run(
         aside = ThreadPool(1)  # whose thread no exit waits for
         preparing = aside.apply_async(lambda: (_prepare(needed, site, again), import_module("sweeper.tuning")))
         from sweeper import cluster  # Ray takes seconds to import: not for a plan, nor for a study that is done
+        from sweeper.cluster.places import check_places
 
         if preparing.ready():
             preparing.get()  # a mistake that is found at once starts no Ray
         _CONSOLE.print(f"Ray dashboard: {cluster.connect()}")
         try:
+            check_places(site, _CONSOLE.print)
             preparing.get()
             aside.apply_async(import_module, ["analysis.report"])  # takes seconds, which cells have too
             for now in _in_order(sweeps, plans, site, again):
@@ -101,7 +103,8 @@ def _run(
     for each in ended:
         if not each.waits:
             _report(each.sweep, site)
-    _CONSOLE.print(f"MLflow:        mlflow ui --backend-store-uri {site.tracking}")
+    server = site.tracking.startswith("http")
+    _CONSOLE.print(f"MLflow:        {'' if server else 'mlflow ui --backend-store-uri '}{site.tracking}")
     known = {failure.cell.key for failure in failures}
     left = [cell for each in ended for cell in each.failed if cell.key not in known]
     waiting = [each for each in ended if each.waits]

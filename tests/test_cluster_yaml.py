@@ -97,8 +97,19 @@ def test_every_worker_group_says_how_few_and_how_many() -> None:
     assert all(kind["min_workers"] == 0 < kind["max_workers"] for kind in WORKERS.values())
 
 
-def test_the_cluster_may_hold_as_many_workers_as_its_groups() -> None:
-    assert CLUSTER["max_workers"] == sum(kind["max_workers"] for kind in WORKERS.values())
+def test_the_cluster_may_hold_as_many_workers_as_its_largest_group() -> None:
+    assert CLUSTER["max_workers"] == max(kind["max_workers"] for kind in WORKERS.values())
+
+
+def test_workers_are_spot_or_on_demand_and_otherwise_alike() -> None:
+    nodes = [dict(kind["node_config"]) for kind in WORKERS.values()]
+    markets = [node.pop("InstanceMarketOptions", {}).get("MarketType") for node in nodes]
+    assert sorted(markets, key=str) == [None, "spot"]
+    assert nodes[0] == nodes[1]
+
+
+def test_the_head_is_not_spot() -> None:
+    assert "InstanceMarketOptions" not in HEAD["node_config"]
 
 
 def test_idle_workers_are_given_back() -> None:
@@ -159,19 +170,22 @@ def test_setting_a_node_up_twice_leaves_one_line_in_its_shell_profile(tmp_path: 
     assert (tmp_path / ".bashrc").read_text().count("sweeper_env") == 1
 
 
-def test_the_tracking_server_starts_before_ray() -> None:
+def test_the_services_start_before_ray() -> None:
     commands = CLUSTER["head_start_ray_commands"]
-    server, ray = (
-        next(i for i, each in enumerate(commands) if part in each) for part in ("mlflow server", "ray start ")
+    services, ray = (
+        next(i for i, each in enumerate(commands) if part in each) for part in ("services start", "ray start ")
     )
-    assert server < ray
+    assert services < ray
 
 
-def test_the_tracking_server_keeps_everything_on_the_shared_file_system() -> None:
-    (command,) = [each for each in CLUSTER["head_start_ray_commands"] if "mlflow server" in each]
-    places = re.findall(r"--(?:backend-store-uri sqlite:///|artifacts-destination )(\S+)", command)
-    assert len(places) == 2
-    assert all(place.startswith("/mnt/sweeper/mlflow/") for place in places)
+def test_the_services_keep_everything_on_the_shared_file_system(tmp_path: Path) -> None:
+    assert _environment("head", tmp_path)["SWEEPER_SERVICES"].startswith("/mnt/sweeper/")
+
+
+def test_the_head_installs_what_services_need() -> None:
+    extra = PROJECT["project"]["optional-dependencies"]["cluster"]
+    assert {Requirement(each).name for each in extra} == {"psycopg2-binary", "supervisor"}
+    assert any("uv sync" in each and "--extra cluster" in each for each in CLUSTER["head_setup_commands"])
 
 
 def test_every_node_mounts_the_shared_file_system_before_setup() -> None:
