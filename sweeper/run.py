@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from sweeper import asked, ledger, stages, store
+from sweeper import asked, ledger, owner, stages, store
 from sweeper.cell import Cell
 from sweeper.grid import StudyError, Sweep, check, load
 from sweeper.live import shown
@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=(),
         help="also run cells that failed by their own fault, or finished cells whose images have changed since",
     )
+    parser.add_argument("--join", action="store_true", help="add cells to a study that another file has begun")
     options = parser.parse_args(arguments)
     command = f"python -m sweeper.run {options.file}{' --small' if options.small else ''}"
     site = Site.from_environment()
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(plans)
         if options.plan:
             return 0
-        return _run(sweeps, plans, site, options.file, command, options.again)
+        return _run(sweeps, plans, site, options.file, command, options.again, options.join)
     except StudyError as mistakes:
         print(f"{options.file}:\n{mistakes}", file=sys.stderr)
         return 2
@@ -75,13 +76,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(
-    sweeps: Sequence[Sweep], plans: Sequence[Plan], site: Site, file: str, command: str, again: Collection[str]
+    sweeps: Sequence[Sweep],
+    plans: Sequence[Plan],
+    site: Site,
+    file: str,
+    command: str,
+    again: Collection[str],
+    join: bool,
 ) -> int:
     failures: list[Failure] = []
-    needed = [each.sweep for each in plans if _is_left(each, site)]
+    needed = [each for each in plans if _is_left(each, site)]
     if needed:
         aside = ThreadPool(1)  # whose thread no exit waits for
-        preparing = aside.apply_async(lambda: (_prepare(needed, site, again), import_module("sweeper.tuning")))
+        preparing = aside.apply_async(lambda: (_open(needed, file, site, again, join), import_module("sweeper.tuning")))
         from sweeper import cluster  # Ray takes seconds to import: not for a plan, nor for a study that is done
 
         if preparing.ready():
@@ -92,9 +99,8 @@ def _run(
             aside.apply_async(import_module, ["analysis.report"])  # takes seconds, which cells have too
             for now in _in_order(sweeps, plans, site, again):
                 if _is_left(now, site):
-                    if now.left:
-                        asked.record(now, file, command, site)
-                    failures += _run_sweep(now.sweep, site, again, {failure.cell.key for failure in failures})
+                    begin = partial(_begin, now, file, command, site, join)
+                    failures += _run_sweep(now.sweep, site, again, {failure.cell.key for failure in failures}, begin)
         finally:
             cluster.disconnect()
     ended = stages.plans(sweeps, site)
@@ -129,11 +135,21 @@ def _is_left(planned: Plan, site: Site) -> bool:
     return bool(planned.left or planned.probes or _unrecorded(planned.sweep, site))
 
 
-def _run_sweep(sweep: Sweep, site: Site, again: Collection[str], lost: set[str]) -> "list[Failure]":
+def _begin(now: Plan, file: str, command: str, site: Site, join: bool) -> None:
+    """Says whose a study is and what it is begun for, once nobody else works on it."""
+    owner.claim(now, file, site, join=join)
+    if now.left:
+        asked.record(now, file, command, site)
+
+
+def _run_sweep(
+    sweep: Sweep, site: Site, again: Collection[str], lost: set[str], begin: Callable[[], None]
+) -> "list[Failure]":
     """Rates, cells and probes of one sweep, for which this driver alone has the lease.
 
     Args:
         lost: cells of earlier sweeps that failed, whose heirs are given up.
+        begin: called as soon as it has the lease.
     """
     from sweeper import cluster
     from sweeper.lease import acquire
@@ -142,7 +158,9 @@ def _run_sweep(sweep: Sweep, site: Site, again: Collection[str], lost: set[str])
 
     devices = cluster.devices_of(sweep, site)
     slots = cluster.slots_of(devices)
+    failures: list[Failure] = []
     with acquire(site.study(sweep.name), say=_CONSOLE.print) as lease:
+        begin()
         work = take_over(site.study(sweep.name), lease.token)
         store.patiently(lambda: store.drop_unfinished(site, sweep.name), site)
         with Recorder(site, sweep.name, work, lease.check) as recorder:
@@ -152,7 +170,8 @@ def _run_sweep(sweep: Sweep, site: Site, again: Collection[str], lost: set[str])
             _forget_pairs(now, site)
             for cell in set(now.left) & set(now.stale):
                 store.patiently(partial(store.forget, site, now.records.finished[cell.key].run_id), site)
-            failures = _train(now, site, again, lost, recorder, lease.check, work, devices, slots) if now.left else []
+            if now.left:
+                failures = _train(now, site, again, lost, recorder, lease.check, work, devices, slots)
         searches = Searches(sweep.cells, site.study(sweep.name) / "rates.db")
         missed = partial(record_searches, searches, site, sweep.name, tags=_tags(), check_lease=lease.check)
         store.patiently(missed, site)
@@ -241,6 +260,13 @@ def _refuse_stale(now: Plan, again: Collection[str]) -> None:
             f"study '{now.sweep.name}': {now.changes[0]}; put back what was there, name the study anew, "
             "or train these cells again with --again stale"
         )
+
+
+def _open(plans: Sequence[Plan], file: str, site: Site, again: Collection[str], join: bool) -> None:
+    """Refuses names that are other search spaces', and prepares the rest."""
+    for each in plans:
+        owner.refuse_clash(each, file, site, join=join)
+    _prepare([each.sweep for each in plans], site, again)
 
 
 def _prepare(sweeps: Sequence[Sweep], site: Site, again: Collection[str]) -> None:
