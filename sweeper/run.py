@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sweeper.job import Failure, Spent
     from sweeper.outcome import Devices
     from sweeper.recording import Recorder
+    from sweeper.shares import Share
 
 _CONSOLE = Console(markup=False, highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
 
@@ -151,13 +152,13 @@ def _run_sweep(
         lost: cells of earlier sweeps that failed, whose heirs are given up.
         begin: called as soon as it has the lease.
     """
-    from sweeper import cluster
+    from sweeper import shares
     from sweeper.lease import acquire
     from sweeper.rates import Searches
     from sweeper.recording import Recorder, record_searches
 
-    devices = cluster.devices_of(sweep, site)
-    slots = cluster.slots_of(devices)
+    devices = shares.devices_of(sweep, site, _CONSOLE.print)
+    share = shares.Share(devices, _CONSOLE.print)
     failures: list[Failure] = []
     with acquire(site.study(sweep.name), say=_CONSOLE.print) as lease:
         begin()
@@ -171,7 +172,7 @@ def _run_sweep(
             for cell in set(now.left) & set(now.stale):
                 store.patiently(partial(store.forget, site, now.records.finished[cell.key].run_id), site)
             if now.left:
-                failures = _train(now, site, again, lost, recorder, lease.check, work, devices, slots)
+                failures = _train(now, site, again, lost, recorder, lease.check, work, devices, share)
         searches = Searches(sweep.cells, site.study(sweep.name) / "rates.db")
         missed = partial(record_searches, searches, site, sweep.name, tags=_tags(), check_lease=lease.check)
         store.patiently(missed, site)
@@ -184,7 +185,9 @@ def _run_sweep(
         if sweep.probes:
             from sweeper import probes  # torch, which a driver does without where nothing is probed
 
+            slots = share.slots(len(sweep.cells))
             probes.run_probes(sweep, done, site, slots=slots, devices=devices, work=work, check_lease=lease.check)
+    share.leave()
     return failures
 
 
@@ -206,7 +209,7 @@ def _train(
     check_lease: Callable[[], None],
     work: Path,
     devices: "Devices",
-    slots: int,
+    share: "Share",
 ) -> "list[Failure]":
     """Finds the rates of a sweep's cells and trains them; those that failed come back."""
     from sweeper import tuning
@@ -224,29 +227,34 @@ def _train(
             searches=Searches(sweep.cells, site.study(sweep.name) / "rates.db"),
             recorder=recorder,
             costs=known_costs(now.records),
-            slots=slots,
+            slots=share.slots(len(now.left)),
             attempts=attempts(now.records, again),
             lost=lost | {cell.key for cell in now.failed},
             progress=(trials, cells),
             check_lease=check_lease,
         )
-        tuning.run_jobs(jobs, devices, slots, work)
+        tuning.run_jobs(jobs, devices, share.slots, work)
         if not isinstance(jobs.stopped, StorageFullError):  # else it would wait for room
             recorder.flush()
     if jobs.stopped:
         raise jobs.stopped
-    _CONSOLE.print(f"{sweep.name}: {_overhead(jobs.spent, time.monotonic() - began, slots)}")
+    _CONSOLE.print(f"{sweep.name}: {_overhead(jobs.spent, time.monotonic() - began, share.given)}")
     return jobs.failures
 
 
-def _overhead(spent: "Spent", wall: float, slots: int) -> str:
-    """Where the time went, in a sentence: what was not training or evaluation is overhead."""
+def _overhead(spent: "Spent", wall: float, slots: Collection[int]) -> str:
+    """Where the time went, in a sentence: what was not training or evaluation is overhead.
+
+    Args:
+        slots: all numbers of slots that there were; with several of them the overhead is not known.
+    """
     count = spent.cells + spent.trials
-    rest = (wall * slots - spent.seconds) / max(count, 1)
-    return (
-        f"{spent.cells} cells and {spent.trials} rate trials in {wall:.1f} s on {slots} slots, "
-        f"{spent.seconds:.1f} s of training and evaluation; overhead {rest:.2f} s each"
+    told = (
+        f"{spent.cells} cells and {spent.trials} rate trials in {wall:.1f} s on {'up to ' * (len(slots) > 1)}"
+        f"{max(slots)} slots, {spent.seconds:.1f} s of training and evaluation"
     )
+    rest = (wall * max(slots) - spent.seconds) / max(count, 1)
+    return told if len(slots) > 1 else f"{told}; overhead {rest:.2f} s each"
 
 
 def _unrecorded(sweep: Sweep, site: Site) -> bool:
