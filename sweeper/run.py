@@ -213,6 +213,7 @@ def _train(
 ) -> "list[Failure]":
     """Finds the rates of a sweep's cells and trains them; those that failed come back."""
     from sweeper import tuning
+    from sweeper.gauges import exported
     from sweeper.job import Orders
     from sweeper.jobs import Jobs, StorageFullError
     from sweeper.rates import Searches
@@ -233,7 +234,8 @@ def _train(
             progress=(trials, cells),
             check_lease=check_lease,
         )
-        tuning.run_jobs(jobs, devices, share.slots, work)
+        with exported(sweep.name, trials, cells, jobs, work):
+            tuning.run_jobs(jobs, devices, share.slots, work)
         if not isinstance(jobs.stopped, StorageFullError):  # else it would wait for room
             recorder.flush()
     if jobs.stopped:
