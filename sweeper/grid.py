@@ -41,8 +41,9 @@ class Sweep:
     rows, which come in the order of the cells, must give equal cells."""
     probes: Sequence[Probe] = ()
     gpus_per_cell: float | Literal["auto"] | None = None
-    """Devices a worker holds (fractions allowed); None is one GPU where the cluster has any, else none. `auto`: the
-    share at which cells together see the most images a second, measured on the GPU before the sweep's first cell."""
+    """Devices a worker holds: part of one, or whole ones. None is one GPU where the cluster has any when the sweep
+    begins, else none: where nodes with GPUs come after others, say a number. `auto`: the share at which cells together
+    see the most images a second, measured on the GPU before the sweep's first cell."""
     workers_per_cell: int = 1
     """Processes that train one cell together; the batch size stays the recipe's."""
     allow_leakage: str | None = None
@@ -181,6 +182,8 @@ def _sweep_problems(sweep: Sweep, earlier: Mapping[str, Sweep]) -> Iterator[str]
     gpus = sweep.gpus_per_cell
     if not (gpus is None or gpus == "auto" or (is_number(gpus) and gpus >= 0)):
         yield f"gpus_per_cell is {gpus!r}; it must be a number from 0, 'auto' or None"
+    elif isinstance(gpus, float) and gpus > 1 and not gpus.is_integer():
+        yield f"gpus_per_cell is {gpus!r}; above 1 it must be a whole number, since a device is shared or held whole"
     if gpus == "auto" and sweep.workers_per_cell != 1:
         yield "gpus_per_cell='auto' is measured for cells of one worker; give a number with workers_per_cell"
     yield from probe_problems(sweep.probes, sweep.cells)

@@ -119,6 +119,8 @@ class Report:
     error: str = ""
     fault: Fault | None = None
     """None when it went well."""
+    node: str = ""
+    """Where the job has read its images, if that is one node and known."""
 
 
 DIED = Report(error="the process that ran it died (killed, or out of memory); Ray's logs say more", fault="system")

@@ -7,12 +7,13 @@ jobs are run is `tuning`'s business; nothing here knows Ray.
 import heapq
 import itertools
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from sweeper import store
+from sweeper.affinity import NEARLY, Held, take
 from sweeper.cell import Cell, LrSearch
 from sweeper.costs import Costs
 from sweeper.grid import source_key
@@ -24,6 +25,7 @@ from sweeper.recording import Recorder, recording_of
 from sweeper.work import MANIFEST, discard
 
 _SAME_FAILURES = 5
+_SPEEDS = 16
 
 
 class SweepStoppedError(RuntimeError):
@@ -63,7 +65,12 @@ class Jobs:
         """Why nothing more is begun."""
         self.spent = Spent()
         self._orders, self._searches, self._recorder, self._costs = orders, searches, recorder, costs
-        self._slots, self._check_lease = slots, check_lease
+        self.slots = slots
+        """How many run at once."""
+        self.rates_found = 0
+        self.speeds: deque[float] = deque(maxlen=_SPEEDS)
+        """Images per second of the cells that ended last."""
+        self._check_lease = check_lease
         self._trials_shown, self._cells_shown = progress
         self._attempts = Counter(attempts)
         self._running: set[str] = set()
@@ -85,6 +92,7 @@ class Jobs:
         self._order = itertools.count()
         """Of equals, the first declared comes first."""
         self._first_ends: list[str] = []
+        self._held = Held()
         self._learned = 0
         self._ahead = 0.0
         """Expected seconds of the cells that are not begun, in the unit of `Costs.rank`."""
@@ -100,12 +108,23 @@ class Jobs:
         idle = not (self._again or self._ready or self._settings or self._open or self._heirs)
         return bool(self._running) or not (idle or self.stopped)
 
-    def next(self) -> Job | None:
-        """The next job; None while there is none, which need not last as long as `left`."""
+    @property
+    def wanted(self) -> int:
+        """How many could run at once at most, were there room for them, those that run included."""
+        trials = len(self._settings) + sum(search.left for search in self._open.values())
+        return len(self._running) + len(self._again) + len(self._ready) + trials
+
+    def next(self, node: str = "") -> Job | None:
+        """The next job; None while there is none, which need not last as long as `left`.
+
+        Args:
+            node: where it will run, if that is known: of jobs that are nearly as long as the longest, one whose images
+                that node has read goes first.
+        """
         if not (self._passes(self._check_lease) and self._passes(self._recorder.check)) or self.stopped:
             return None
         self._release([heir for key in self._heirs.keys() & self._recorder.recorded for heir in self._heirs.pop(key)])
-        job = self._again.pop() if self._again else self._choose()
+        job = self._again.pop() if self._again else self._choose(node)
         if job:
             job.folder.mkdir(exist_ok=True)  # here, not in the worker: one that finds none has lost its job to another
             self._running.add(job.name)
@@ -115,6 +134,8 @@ class Jobs:
     def ended(self, job: Job, report: Report) -> None:
         """Takes in what came of a job, unless the study is another driver's by now."""
         self._running.discard(job.name)
+        if report.node:
+            self._held.note(report.node, _cell(job))
         if not self._passes(self._check_lease):
             self._shown(job).back()
             return
@@ -191,28 +212,28 @@ class Jobs:
         waiting = [(self._seekers[self._settings[0][1]][0], None)] if self._settings else []
         begun = [(self._seekers[setting][0], search.left) for setting, search in self._open.items()]
         paths = [(self._path(cell, trials), self._costs.rank(cell)) for cell, trials in (*waiting, *begun)]
-        in_time = max((path for path, _ in paths), default=0.0) < self._ahead / self._slots
-        return in_time and max((path - own for path, own in paths), default=0.0) < self._ahead_ready / self._slots
+        in_time = max((path for path, _ in paths), default=0.0) < self._ahead / self.slots
+        return in_time and max((path - own for path, own in paths), default=0.0) < self._ahead_ready / self.slots
 
-    def _choose(self) -> Job | None:
+    def _choose(self, node: str) -> Job | None:
         """A cell, unless a search would then hold up the end: in that case a rate trial; the other if there is none."""
         if self._ready and self._can_wait():
-            return self._next_cell()
-        return self._next_trial() or (self._next_cell() if self._ready and not self.stopped else None)
+            return self._next_cell(node)
+        return self._next_trial(node) or (self._next_cell(node) if self._ready and not self.stopped else None)
 
-    def _next_cell(self) -> CellJob:
-        _, _, cell, lr = heapq.heappop(self._ready)
+    def _next_cell(self, node: str) -> CellJob:
+        _, _, cell, lr = take(self._ready, lambda entry: self._held.has(node, entry[2]))
         self._ahead -= self._costs.rank(cell)
         self._ahead_ready -= self._costs.rank(cell)
         return CellJob(cell=cell, lr=lr, orders=self._orders)
 
-    def _next_trial(self) -> RateJob | None:
-        for search in self._open.values():
+    def _next_trial(self, node: str) -> RateJob | None:
+        for search in self._open_for(node):
             ask = search.ask()
             if ask:
                 return RateJob(ask=ask, orders=self._orders)
         while self._settings and not self.stopped:
-            _, setting = heapq.heappop(self._settings)
+            _, setting = take(self._settings, lambda entry: self._held.has(node, self._seekers[entry[1]][0]))
             search = self._searches.open(setting)
             ask = search.ask()
             if ask:
@@ -222,6 +243,16 @@ class Jobs:
             if self._ready:
                 return None
         return None
+
+    def _open_for(self, node: str) -> list[Search]:
+        """The searches that are begun, in order; of those nearly as long as the longest, the ones held come first."""
+        paths = {setting: self._path(self._seekers[setting][0], search.left) for setting, search in self._open.items()}
+        least = NEARLY * max(paths.values(), default=0.0)
+
+        def goes_first(search: Search) -> bool:
+            return paths[search.setting] >= least and self._held.has(node, search.cell)
+
+        return sorted(self._open.values(), key=goes_first, reverse=True)  # a stable sort
 
     def _tell(self, job: RateJob, told: RateTrial) -> None:
         setting = job.ask.setting
@@ -242,6 +273,7 @@ class Jobs:
         if lr is None:
             self._give_up(search, search.nothing_found(), "own", 1)
             return
+        self.rates_found += 1
         for cell in self._seekers.pop(search.setting):
             self._push(cell, lr)
 
@@ -266,6 +298,7 @@ class Jobs:
         self._learn(job.cell, told.seconds, told.epochs)
         self.spent.seconds += told.spent
         self.spent.cells += 1
+        self.speeds.append(told.images_per_second)
         self._note_end("")
         self._cells_shown.ended(note=f"{job.cell.title()}: {told.spent:.0f} s at rate {job.lr:.2g}")
 
@@ -356,6 +389,10 @@ def _elsewhere(job: Job) -> Job:
     return again
 
 
+def _cell(job: Job) -> Cell:
+    return job.cell if isinstance(job, CellJob) else job.ask.cell
+
+
 def _counted_as(job: Job) -> str:
     """The name under which a job's attempts are counted: a cell's goes on from run to run."""
     return job.cell.key if isinstance(job, CellJob) else job.name
@@ -367,7 +404,8 @@ def _told(lr: float | None) -> str:
 
 def _sealed(folder: Path) -> Trained:
     outcome = Outcome.from_json((folder / "outcome.json").read_text())
-    return Trained(seconds=outcome.seconds, spent=outcome.seconds, epochs=len(outcome.epochs))
+    speed = outcome.epochs[-1].images_per_second
+    return Trained(seconds=outcome.seconds, spent=outcome.seconds, epochs=len(outcome.epochs), images_per_second=speed)
 
 
 def _last_line(error: str) -> str:

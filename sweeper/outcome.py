@@ -130,3 +130,5 @@ class Trained:
     spent: float
     """The same, of the last attempt."""
     epochs: int
+    images_per_second: float = 0.0
+    """Of its last epoch, as `Epoch` has it."""

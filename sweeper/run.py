@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from sweeper import asked, ledger, stages, store
+from sweeper import asked, ledger, owner, stages, store
 from sweeper.cell import Cell
 from sweeper.grid import StudyError, Sweep, check, load
 from sweeper.live import shown
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sweeper.job import Failure, Spent
     from sweeper.outcome import Devices
     from sweeper.recording import Recorder
+    from sweeper.shares import Share
 
 _CONSOLE = Console(markup=False, highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
 
@@ -51,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=(),
         help="also run cells that failed by their own fault, or finished cells whose images have changed since",
     )
+    parser.add_argument("--join", action="store_true", help="add cells to a study that another file has begun")
     options = parser.parse_args(arguments)
     command = f"python -m sweeper.run {options.file}{' --small' if options.small else ''}"
     try:
@@ -62,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(plans)
         if options.plan:
             return 0
-        return _run(sweeps, plans, site, options.file, command, options.again)
+        return _run(sweeps, plans, site, options.file, command, options.again, options.join)
     except StudyError as mistakes:
         print(f"{options.file}:\n{mistakes}", file=sys.stderr)
         return 2
@@ -75,13 +77,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(
-    sweeps: Sequence[Sweep], plans: Sequence[Plan], site: Site, file: str, command: str, again: Collection[str]
+    sweeps: Sequence[Sweep],
+    plans: Sequence[Plan],
+    site: Site,
+    file: str,
+    command: str,
+    again: Collection[str],
+    join: bool,
 ) -> int:
     failures: list[Failure] = []
-    needed = [each.sweep for each in plans if _is_left(each, site)]
+    needed = [each for each in plans if _is_left(each, site)]
     if needed:
         aside = ThreadPool(1)  # whose thread no exit waits for
-        preparing = aside.apply_async(lambda: (_prepare(needed, site, again), import_module("sweeper.tuning")))
+        preparing = aside.apply_async(lambda: (_open(needed, file, site, again, join), import_module("sweeper.tuning")))
         from sweeper import cluster  # Ray takes seconds to import: not for a plan, nor for a study that is done
         from sweeper.cluster.places import check_places
 
@@ -94,9 +102,8 @@ def _run(
             aside.apply_async(import_module, ["analysis.report"])  # takes seconds, which cells have too
             for now in _in_order(sweeps, plans, site, again):
                 if _is_left(now, site):
-                    if now.left:
-                        asked.record(now, file, command, site)
-                    failures += _run_sweep(now.sweep, site, again, {failure.cell.key for failure in failures})
+                    begin = partial(_begin, now, file, command, site, join)
+                    failures += _run_sweep(now.sweep, site, again, {failure.cell.key for failure in failures}, begin)
         finally:
             cluster.disconnect()
     ended = stages.plans(sweeps, site)
@@ -132,20 +139,32 @@ def _is_left(planned: Plan, site: Site) -> bool:
     return bool(planned.left or planned.probes or _unrecorded(planned.sweep, site))
 
 
-def _run_sweep(sweep: Sweep, site: Site, again: Collection[str], lost: set[str]) -> "list[Failure]":
+def _begin(now: Plan, file: str, command: str, site: Site, join: bool) -> None:
+    """Says whose a study is and what it is begun for, once nobody else works on it."""
+    owner.claim(now, file, site, join=join)
+    if now.left:
+        asked.record(now, file, command, site)
+
+
+def _run_sweep(
+    sweep: Sweep, site: Site, again: Collection[str], lost: set[str], begin: Callable[[], None]
+) -> "list[Failure]":
     """Rates, cells and probes of one sweep, for which this driver alone has the lease.
 
     Args:
         lost: cells of earlier sweeps that failed, whose heirs are given up.
+        begin: called as soon as it has the lease.
     """
-    from sweeper import cluster
+    from sweeper import shares
     from sweeper.lease import acquire
     from sweeper.rates import Searches
     from sweeper.recording import Recorder, record_searches
 
-    devices = cluster.devices_of(sweep, site)
-    slots = cluster.slots_of(devices)
+    devices = shares.devices_of(sweep, site, _CONSOLE.print)
+    share = shares.Share(devices, _CONSOLE.print)
+    failures: list[Failure] = []
     with acquire(site.study(sweep.name), say=_CONSOLE.print) as lease:
+        begin()
         work = take_over(site.study(sweep.name), lease.token)
         store.patiently(lambda: store.drop_unfinished(site, sweep.name), site)
         with Recorder(site, sweep.name, work, lease.check) as recorder:
@@ -155,7 +174,8 @@ def _run_sweep(sweep: Sweep, site: Site, again: Collection[str], lost: set[str])
             _forget_pairs(now, site)
             for cell in set(now.left) & set(now.stale):
                 store.patiently(partial(store.forget, site, now.records.finished[cell.key].run_id), site)
-            failures = _train(now, site, again, lost, recorder, lease.check, work, devices, slots) if now.left else []
+            if now.left:
+                failures = _train(now, site, again, lost, recorder, lease.check, work, devices, share)
         searches = Searches(sweep.cells, site.study(sweep.name) / "rates.db")
         missed = partial(record_searches, searches, site, sweep.name, tags=_tags(), check_lease=lease.check)
         store.patiently(missed, site)
@@ -168,7 +188,9 @@ def _run_sweep(sweep: Sweep, site: Site, again: Collection[str], lost: set[str])
         if sweep.probes:
             from sweeper import probes  # torch, which a driver does without where nothing is probed
 
+            slots = share.slots(len(sweep.cells))
             probes.run_probes(sweep, done, site, slots=slots, devices=devices, work=work, check_lease=lease.check)
+    share.leave()
     return failures
 
 
@@ -190,10 +212,11 @@ def _train(
     check_lease: Callable[[], None],
     work: Path,
     devices: "Devices",
-    slots: int,
+    share: "Share",
 ) -> "list[Failure]":
     """Finds the rates of a sweep's cells and trains them; those that failed come back."""
     from sweeper import tuning
+    from sweeper.gauges import exported
     from sweeper.job import Orders
     from sweeper.jobs import Jobs, StorageFullError
     from sweeper.rates import Searches
@@ -208,29 +231,35 @@ def _train(
             searches=Searches(sweep.cells, site.study(sweep.name) / "rates.db"),
             recorder=recorder,
             costs=known_costs(now.records),
-            slots=slots,
+            slots=share.slots(len(now.left)),
             attempts=attempts(now.records, again),
             lost=lost | {cell.key for cell in now.failed},
             progress=(trials, cells),
             check_lease=check_lease,
         )
-        tuning.run_jobs(jobs, devices, slots, work)
+        with exported(sweep.name, trials, cells, jobs, work):
+            tuning.run_jobs(jobs, devices, share.slots, work)
         if not isinstance(jobs.stopped, StorageFullError):  # else it would wait for room
             recorder.flush()
     if jobs.stopped:
         raise jobs.stopped
-    _CONSOLE.print(f"{sweep.name}: {_overhead(jobs.spent, time.monotonic() - began, slots)}")
+    _CONSOLE.print(f"{sweep.name}: {_overhead(jobs.spent, time.monotonic() - began, share.given)}")
     return jobs.failures
 
 
-def _overhead(spent: "Spent", wall: float, slots: int) -> str:
-    """Where the time went, in a sentence: what was not training or evaluation is overhead."""
+def _overhead(spent: "Spent", wall: float, slots: Collection[int]) -> str:
+    """Where the time went, in a sentence: what was not training or evaluation is overhead.
+
+    Args:
+        slots: all numbers of slots that there were; with several of them the overhead is not known.
+    """
     count = spent.cells + spent.trials
-    rest = (wall * slots - spent.seconds) / max(count, 1)
-    return (
-        f"{spent.cells} cells and {spent.trials} rate trials in {wall:.1f} s on {slots} slots, "
-        f"{spent.seconds:.1f} s of training and evaluation; overhead {rest:.2f} s each"
+    told = (
+        f"{spent.cells} cells and {spent.trials} rate trials in {wall:.1f} s on {'up to ' * (len(slots) > 1)}"
+        f"{max(slots)} slots, {spent.seconds:.1f} s of training and evaluation"
     )
+    rest = (wall * max(slots) - spent.seconds) / max(count, 1)
+    return told if len(slots) > 1 else f"{told}; overhead {rest:.2f} s each"
 
 
 def _unrecorded(sweep: Sweep, site: Site) -> bool:
@@ -244,6 +273,13 @@ def _refuse_stale(now: Plan, again: Collection[str]) -> None:
             f"study '{now.sweep.name}': {now.changes[0]}; put back what was there, name the study anew, "
             "or train these cells again with --again stale"
         )
+
+
+def _open(plans: Sequence[Plan], file: str, site: Site, again: Collection[str], join: bool) -> None:
+    """Refuses names that are other search spaces', and prepares the rest."""
+    for each in plans:
+        owner.refuse_clash(each, file, site, join=join)
+    _prepare([each.sweep for each in plans], site, again)
 
 
 def _prepare(sweeps: Sequence[Sweep], site: Site, again: Collection[str]) -> None:

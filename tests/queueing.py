@@ -21,6 +21,7 @@ from sweeper.rates import Searches
 from sweeper.recording import Recorder
 from sweeper.site import Site
 
+ALONE = Devices()
 SEARCH = LrSearch(low=1e-4, high=1e-1, trials=4, method="grid")
 CELL = make_cell(dataset="digits", model="cbr_mini", lr=1e-3, size=8)
 
@@ -34,8 +35,8 @@ class Queue:
     site: Site
     study: str
 
-    def take(self) -> Job:
-        job = self.jobs.next()
+    def take(self, node: str = "") -> Job:
+        job = self.jobs.next(node)
         assert job is not None
         return job
 
@@ -49,14 +50,14 @@ class Queue:
         assert isinstance(job, RateJob)
         return job
 
-    def finish(self, job: Job, seconds: float = 1.0) -> None:
+    def finish(self, job: Job, seconds: float = 1.0, node: str = "") -> None:
         """Ends a job well; a rate trial's score is best at 1e-3."""
         if isinstance(job, CellJob):
             sealed_folder(job.folder, job.cell, lr=job.lr)
             told = Trained(seconds=seconds, spent=seconds, epochs=job.cell.recipe.epochs)
         else:
             told = RateTrial(scores=(1 - abs(job.ask.lr - 1e-3),), diverged=None, seconds=seconds)
-        self.jobs.ended(job, Report(told=told))
+        self.jobs.ended(job, Report(told=told, node=node))
 
     def diverge(self, job: RateJob) -> None:
         self.jobs.ended(job, Report(told=RateTrial(scores=(), diverged="epoch 1", seconds=1.0)))
@@ -99,13 +100,14 @@ def queues(site: Site, study: str, folder: Path) -> Iterator[Begin]:
             attempts: Mapping[str, int] = {},
             lost: Collection[str] = (),
             check_lease: Callable[[], None] = lambda: None,
+            devices: Devices = ALONE,
         ) -> Queue:
             stack.close()  # one driver at a time
             recorder = stack.enter_context(Recorder(site, study, work, check_lease))
             silent = Console(file=io.StringIO())
             jobs = Jobs(
                 cells,
-                Orders(study=study, site=site, work=work, devices=Devices(), tags={"sweeper.commit": "abc"}),
+                Orders(study=study, site=site, work=work, devices=devices, tags={"sweeper.commit": "abc"}),
                 searches=Searches(cells, folder / "rates.db"),
                 recorder=recorder,
                 costs=Costs(),

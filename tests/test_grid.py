@@ -54,6 +54,13 @@ def test_a_sweep_holds_each_cell_once() -> None:
     assert Sweep(name="s", cells=grid(dataset="a", model="m") * 2).cells == (*grid(dataset="a", model="m"),)
 
 
+def test_more_than_one_device_is_held_whole() -> None:
+    cells = grid(dataset="a", model="m")
+    assert "gpus_per_cell is 1.5; above 1 it must be a whole number" in checked(*cells, gpus_per_cell=1.5)
+    for gpus in (0, 0.25, 1, 2, 3.0):
+        check([Sweep(name="s", cells=cells, gpus_per_cell=gpus)], lambda cell: [])
+
+
 def test_all_mistakes_come_in_one_message_with_their_counts() -> None:
     cells = grid(dataset="a", model="m", depth=0, fraction=1.5, seed=range(3), lr=LrSearch(low=1, high=0.1))
     said = checked(*cells, workers_per_cell=0)

@@ -32,14 +32,14 @@ def connected() -> Iterator[None]:
 def _run(queue: Queue, folder: Path) -> int:
     """How many processes it took to run all that is left."""
     before = _processes()
-    tuning.run_jobs(queue.jobs, Devices(), SLOTS, folder)
+    tuning.run_jobs(queue.jobs, Devices(), lambda wanted: SLOTS, folder)
     queue.recorder.flush()
     return _processes() - before
 
 
-def _processes() -> int:
+def _processes(*filters: tuple[str, str, str]) -> int:
     kind = "with_resources.<locals>.ResourceTrainable"  # Tune's name for the class of any trial
-    return len(_actors(("class_name", "=", kind)))
+    return len(_actors(("class_name", "=", kind), *filters))
 
 
 def _actors(*filters: tuple[str, str, str]) -> list[ActorState]:
@@ -72,3 +72,20 @@ def test_a_process_that_waited_too_long_is_let_go(
         queue = begin([LONG, *seeds(2, SHORT), *HEIRS[:2]])
         _run(queue, tmp_path)
         assert len(queue.records().finished) == 5
+
+
+def test_a_process_that_another_driver_needs_the_room_of_is_ended(connected: None, site: Site, tmp_path: Path) -> None:
+    alive: list[int] = []
+
+    def slots(wanted: int) -> int:
+        if len(queue.jobs.speeds) < 3:  # cells that have ended
+            return SLOTS
+        alive.append(_processes(("state", "=", "ALIVE")))
+        return 1
+
+    with queues(site, "yields", tmp_path) as begin:
+        queue = begin(seeds(9, LONG), slots=SLOTS)
+        tuning.run_jobs(queue.jobs, Devices(), slots, tmp_path)
+        assert (alive[0], alive[-1]) == (SLOTS, 1)
+        assert len(queue.records().finished) == 9
+        assert not queue.jobs.failures

@@ -1,10 +1,9 @@
-"""The Ray cluster that a study runs on: joining it, leaving it, and how many cells it trains at once.
+"""The Ray cluster that a study runs on: joining it, leaving it and watching over it.
 
-What runs on it is decided in `tuning` and `probes`.
+How many cells it trains at once is `shares`' business, and what runs on it is decided in `tuning` and `probes`.
 """
 
 import logging
-import math
 import os
 import socket
 import sys
@@ -14,11 +13,6 @@ from collections.abc import Mapping
 
 import ray
 from rich.console import Console
-
-from sweeper.calibration import calibrated
-from sweeper.grid import Sweep
-from sweeper.outcome import Devices
-from sweeper.site import Site
 
 _SECONDS_BETWEEN_LOOKS = 1.0
 _GONE_SECONDS = 5.0
@@ -48,40 +42,6 @@ def disconnect() -> None:
     """Leaves the cluster; a Ray that was started here ends."""
     _left.set()
     ray.shutdown()
-
-
-def devices_of(sweep: Sweep, site: Site) -> Devices:
-    """What each cell of a sweep may use on the connected cluster; `auto` is measured there, once for a study."""
-    match sweep.gpus_per_cell, bool(ray.cluster_resources().get("GPU", 0)):
-        case "auto", True:
-            gpus = calibrated(sweep.cells, site, site.study(sweep.name)).share
-        case (None, True):
-            gpus = 1.0
-        case "auto" | None, False:
-            gpus = 0.0
-        case given, _:
-            gpus = float(given)
-    return Devices(workers=sweep.workers_per_cell, gpus=gpus)
-
-
-def slots_of(devices: Devices) -> int:
-    """How many cells the connected cluster trains at once.
-
-    Raises:
-        ValueError: when it cannot hold even one.
-    """
-    have = ray.cluster_resources()
-    slots = have.get("CPU", 0) / devices.workers
-    if "RAY_ADDRESS" in os.environ:  # nodes that are still to come count as well
-        slots = max(slots, 1)
-    if devices.gpus:
-        slots = min(slots, have.get("GPU", 0) / (devices.gpus * devices.workers))
-    if slots < 1:
-        raise ValueError(
-            f"one cell needs {devices.workers} worker(s) with 1 CPU and {devices.gpus:g} GPU each, but the cluster has "
-            f"{have.get('CPU', 0):g} CPU and {have.get('GPU', 0):g} GPU; lower workers_per_cell or gpus_per_cell"
-        )
-    return math.floor(slots)
 
 
 def _parts() -> dict[str, tuple[str, int]]:

@@ -48,7 +48,8 @@ def fit(
         spent = _train(_fit_worker, config, devices)["spent"]
     outcome = Outcome.from_json((folder / "outcome.json").read_text())
     passes = math.ceil(len(outcome.epochs) / cell.recipe.validations)
-    return Trained(seconds=outcome.seconds, spent=spent, epochs=passes)
+    speed = outcome.epochs[-1].images_per_second
+    return Trained(seconds=outcome.seconds, spent=spent, epochs=passes, images_per_second=speed)
 
 
 def try_rate(

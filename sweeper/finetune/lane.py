@@ -80,6 +80,9 @@ class Lane:
                 num_workers=self.workers,
                 use_gpu=self.gpus > 0,
                 resources_per_worker={"CPU": 1, "GPU": self.gpus} if self.gpus else None,
+                # Together where one node holds them all, since gradients travel faster within it; else over as few
+                # nodes as hold them. The group is placed whole or waits: no two groups can each hold half.
+                placement_strategy="PACK",
             ),
             run_config=RunConfig(name=folder.name, storage_path=str(folder.parent)),
         )
