@@ -5,7 +5,7 @@ What leaks is found in `data.leakage`; here is decided who may go on with it, an
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from sweeper import store
@@ -45,22 +45,19 @@ class Judged:
         return f"{self.dataset} at {self.size} px, {self.protocol} fold {self.fold}"
 
 
-def judge(
-    sweeps: Sequence[Sweep], site: Site, say: Callable[[str], None], again: Collection[str] = ()
-) -> dict[str, list[Judged]]:
+def judge(sweeps: Sequence[Sweep], site: Site, say: Callable[[str], None]) -> dict[str, list[Judged]]:
     """The splits of each sweep, by its name; every data set is decoded first where it is not yet.
 
     Splits are judged with all of their training images: a fraction has a part of them.
 
     Args:
         say: takes the sentences that tell what is there and what leaks.
-        again: as `plan.plan` takes it; with `stale` the files of a split may have changed since the study was begun.
 
     Raises:
         StudyError: when a split leaks and its sweep does not allow it, naming everything that does; or when a part has
             too few images for a probe, or is of a task that the probe is not for.
         FileNotFoundError: when a data set or a file of a split is not there.
-        ValueError: when a set cannot be decoded or cut, or the files of a split are not those of an earlier start.
+        ValueError: when a set cannot be decoded or cut.
     """
     for images in dict.fromkeys(each for sweep in sweeps for each in _of_probes(sweep)):
         parts_of(cached(DATASETS[images.dataset], images.size, site), images, site)
@@ -72,9 +69,23 @@ def judge(
     refused += dict.fromkeys(line for sweep in sweeps for line in _shortages(sweep, site))
     if refused:
         raise StudyError("\n".join(refused))
-    for sweep in sweeps if "stale" not in again else ():
-        _refuse_changed(found[sweep.name], site, sweep.name)
     return found
+
+
+def refuse_changed(splits: Sequence[Judged], site: Site, study: str) -> None:
+    """Cells that were trained on other parts under the same name must not stand beside new ones.
+
+    Raises:
+        ValueError: when the files of a split are not those of an earlier start.
+    """
+    before: Mapping[str, str] = store.patiently(lambda: store.notes(site, study), site)
+    for each in splits:
+        then = json.loads(before[_tag(each)])["files"] if _tag(each) in before else each.files
+        if then != each.files:
+            raise ValueError(
+                f"study '{study}': the files of {each.name} have changed since the study was begun; put them back, "
+                "name the study anew, or train its cells again with --again stale"
+            )
 
 
 def record(splits: Sequence[Judged], site: Site, study: str) -> None:
@@ -163,18 +174,6 @@ def _refusals(study: str, splits: Sequence[Judged]) -> Iterator[str]:
             yield (
                 f"study '{study}': {each.name}: {'; '.join(map(str, each.leaks))}; cut the set otherwise, or say why "
                 'this may be with Sweep(allow_leakage="reason")'
-            )
-
-
-def _refuse_changed(splits: Sequence[Judged], site: Site, study: str) -> None:
-    """Cells that were trained on other parts under the same name must not stand beside new ones."""
-    before: Mapping[str, str] = store.patiently(lambda: store.notes(site, study), site)
-    for each in splits:
-        then = json.loads(before[_tag(each)])["files"] if _tag(each) in before else each.files
-        if then != each.files:
-            raise ValueError(
-                f"study '{study}': the files of {each.name} have changed since the study was begun; put them back, "
-                "name the study anew, or train its cells again with --again stale"
             )
 
 

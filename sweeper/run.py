@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version
@@ -31,11 +31,13 @@ from sweeper.site import Site
 from sweeper.work import MANIFEST, take_over
 
 if TYPE_CHECKING:
+    from sweeper.gate import Judged
     from sweeper.job import Failure, Spent
     from sweeper.outcome import Devices
     from sweeper.recording import Recorder
     from sweeper.shares import Share
 
+_TUNING = "sweeper.tuning"
 _CONSOLE = Console(markup=False, highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
 
 
@@ -88,17 +90,16 @@ def _run(
     failures: list[Failure] = []
     needed = [each for each in plans if _is_left(each, site)]
     if needed:
+        judged = _judge([each.sweep for each in needed], site)
         aside = ThreadPool(1)  # whose thread no exit waits for
-        preparing = aside.apply_async(lambda: (_open(needed, file, site, again, join), import_module("sweeper.tuning")))
+        opened = aside.apply_async(lambda: (_open(needed, judged, file, site, again, join), import_module(_TUNING)))
         from sweeper import cluster  # Ray takes seconds to import: not for a plan, nor for a study that is done
         from sweeper.cluster.places import check_places
 
-        if preparing.ready():
-            preparing.get()  # a mistake that is found at once starts no Ray
         _CONSOLE.print(f"Ray dashboard: {cluster.connect()}")
         try:
             check_places(site, _CONSOLE.print)
-            preparing.get()
+            opened.get()
             aside.apply_async(import_module, ["analysis.report"])  # takes seconds, which cells have too
             for now in _in_order(sweeps, plans, site, again):
                 if _is_left(now, site):
@@ -128,7 +129,7 @@ def _in_order(sweeps: Sequence[Sweep], plans: Sequence[Plan], site: Site, again:
         now = stages.plans(sweeps, site, again)[number]
         if not now.waits:
             _say([now])
-            _prepare([now.sweep], site, again)
+            _record_splits(_judge([now.sweep], site), site, again)
             yield now
 
 
@@ -275,21 +276,35 @@ def _refuse_stale(now: Plan, again: Collection[str]) -> None:
         )
 
 
-def _open(plans: Sequence[Plan], file: str, site: Site, again: Collection[str], join: bool) -> None:
-    """Refuses names that are other search spaces', and prepares the rest."""
-    for each in plans:
-        owner.refuse_clash(each, file, site, join=join)
-    _prepare([each.sweep for each in plans], site, again)
-
-
-def _prepare(sweeps: Sequence[Sweep], site: Site, again: Collection[str]) -> None:
-    """Decodes every data set once and makes every split, so that bad data is known before anything is trained."""
+def _judge(sweeps: Sequence[Sweep], site: Site) -> "dict[str, list[Judged]]":
+    """Decodes every data set once and makes every split, so that bad data is known before anything is started."""
     from sweeper import gate  # pandas, which a plan does without
 
-    found = gate.judge(sweeps, site, _CONSOLE.print, again)
-    for sweep in sweeps:
-        store.initialise(site, sweep.name)
-        gate.record(found[sweep.name], site, sweep.name)
+    return gate.judge(sweeps, site, _CONSOLE.print)
+
+
+def _open(
+    plans: Sequence[Plan],
+    judged: "Mapping[str, list[Judged]]",
+    file: str,
+    site: Site,
+    again: Collection[str],
+    join: bool,
+) -> None:
+    """Refuses names that are other search spaces', and makes the record of the rest; importing MLflow takes seconds."""
+    for each in plans:
+        owner.refuse_clash(each, file, site, join=join)
+    _record_splits(judged, site, again)
+
+
+def _record_splits(judged: "Mapping[str, list[Judged]]", site: Site, again: Collection[str]) -> None:
+    from sweeper import gate
+
+    for study, splits in judged.items() if "stale" not in again else ():
+        gate.refuse_changed(splits, site, study)
+    for study, splits in judged.items():
+        store.initialise(site, study)
+        gate.record(splits, site, study)
 
 
 def _report(sweep: Sweep, site: Site) -> None:

@@ -7,7 +7,6 @@ A cell's workers need room node by node: half a GPU here and half a GPU there ho
 """
 
 import math
-import os
 import threading
 import time
 from collections import Counter
@@ -18,6 +17,7 @@ from typing import Any
 import ray
 
 from sweeper.calibration import calibrated
+from sweeper.cluster import is_shared
 from sweeper.grid import Sweep
 from sweeper.outcome import Devices
 from sweeper.site import Site
@@ -114,7 +114,7 @@ class Share:
             f"{', '.join(f'{count} node(s) of {kind}' for kind, count in kinds.items())}; "
             "lower workers_per_cell or gpus_per_cell"
         )
-        if not cells_on(nodes, devices) and not _is_shared():
+        if not cells_on(nodes, devices) and not is_shared():
             raise ValueError(short)
         _wait(
             lambda: bool(cells_on(_nodes(), devices)),
@@ -122,7 +122,7 @@ class Share:
             f"{short}, or let it wait for other nodes, as it does",
             say,
         )
-        if _is_shared():  # where a node that joins later may have what the first ones lack
+        if is_shared():  # where a node that joins later may have what the first ones lack
             say(f"each cell has {devices.workers} worker(s) with 1 CPU and {devices.gpus:g} GPU")
 
     def slots(self, wanted: int) -> int:
@@ -133,14 +133,14 @@ class Share:
         """
         if time.monotonic() - self._renewed >= RENEW_SECONDS:
             most = cells_on(_nodes(), self._devices)
-            self._slots = _tell(self._devices, Wish(most=most, wanted=wanted)) if _is_shared() else most
+            self._slots = _tell(self._devices, Wish(most=most, wanted=wanted)) if is_shared() else most
             self._renewed = time.monotonic()
         self.given.add(max(self._slots, 1))
         return max(self._slots, 1)
 
     def leave(self) -> None:
         """Gives the share back at once; that of a driver which was killed goes to the others in a minute."""
-        if _is_shared():
+        if is_shared():
             _tell(self._devices, Wish(most=0, wanted=0))
         self._renewed = -math.inf
 
@@ -173,11 +173,6 @@ def _nodes() -> list[dict[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def _is_shared() -> bool:
-    """Whether others may use this Ray too, and nodes join it."""
-    return os.environ.get("RAY_ADDRESS", "") not in ("", "local")
-
-
 def _wait(there: Callable[[], bool], devices: Devices, why: str, say: Callable[[str], None]) -> None:
     """Waits for nodes that others bring or the autoscaler starts, and says once a minute what for."""
     said = -math.inf
@@ -185,7 +180,7 @@ def _wait(there: Callable[[], bool], devices: Devices, why: str, say: Callable[[
         if time.monotonic() - said >= _SAY_SECONDS:
             say(why)
             said = time.monotonic()
-        if _is_shared():
+        if is_shared():
             _tell(devices, Wish(most=0, wanted=1))
         time.sleep(1.0)
 

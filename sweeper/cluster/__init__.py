@@ -29,13 +29,21 @@ def connect() -> str:
         "RAY_AIR_NEW_OUTPUT": "0",  # with verbose=0 Tune then says nothing; `live` does
     }
     os.environ.update({name: os.environ.get(name, value) for name, value in settings.items()})
-    context = ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    address = (
+        os.environ["RAY_ADDRESS"] if is_shared() else "local"
+    )  # else it joins what was last started on this machine
+    context = ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     for name in ("ray", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what fails is told by `jobs`, once and shorter
     _left.clear()
     threading.Thread(target=_watch, args=(_parts(),), name="watch over Ray", daemon=True).start()
     return f"http://{context.dashboard_url}"
+
+
+def is_shared() -> bool:
+    """Whether `RAY_ADDRESS` names a cluster, which others may use too and nodes may join."""
+    return os.environ.get("RAY_ADDRESS", "") not in ("", "local")
 
 
 def disconnect() -> None:
@@ -49,7 +57,10 @@ def _parts() -> dict[str, tuple[str, int]]:
     own = ray.get_runtime_context().get_node_id()
     node = next(each for each in ray.nodes() if each["NodeID"] == own)
     parts = {"raylet": (node["NodeManagerAddress"], node["NodeManagerPort"])}
-    if "RAY_ADDRESS" not in os.environ:  # a cluster may start its own anew, and Ray waits a minute for it
+    if os.environ.get("RAY_ADDRESS", "local") in (
+        "",
+        "local",
+    ):  # a cluster may start its own anew, and Ray waits a minute for it
         host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
         parts["GCS"] = (host, int(port))
     return parts
