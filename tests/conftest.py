@@ -5,11 +5,16 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: tests share the cores, where threads wait for each other
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # else Ray starts every worker through `uv run`: 5 s each
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from sweeper.site import Site
+
+if TYPE_CHECKING:
+    from queueing import Begin
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -24,6 +29,25 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"the real image sets are not at {SHARED_DATA}")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="module")
+def queue_site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """One record for all queues of a module: to make it takes seconds."""
+    from sweeper import store
+
+    site = make_site(tmp_path_factory.mktemp("store"))
+    store.initialise(site, "first")
+    return site
+
+
+@pytest.fixture
+def begin(queue_site: Site, tmp_path: Path, request: pytest.FixtureRequest) -> "Iterator[Begin]":
+    """Begins a queue for cells of this test's own study."""
+    from queueing import queues
+
+    with queues(queue_site, request.node.name, tmp_path) as run:
+        yield run
 
 
 def make_site(folder: Path, data: Path | None = None) -> Site:

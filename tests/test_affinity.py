@@ -2,33 +2,15 @@
 
 import heapq
 import random
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from conftest import make_site
-from queueing import CELL, SEARCH, Begin, queues, seeds
+from queueing import CELL, SEARCH, Begin, seeds
 
-from sweeper import store
 from sweeper.affinity import LOOKED_AT, NEARLY, Held, take
 from sweeper.cell import Cell
 from sweeper.job import CellJob, Job, RateJob
-from sweeper.site import Site
 
 OTHER = CELL.replace(dataset="digits_0_4")
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    site = make_site(tmp_path_factory.mktemp("store"))
-    store.initialise(site, "first")
-    return site
-
-
-@pytest.fixture
-def begin(prepared: Site, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Begin]:
-    with queues(prepared, request.node.name, tmp_path) as run:
-        yield run
 
 
 def dataset_of(job: Job) -> str:

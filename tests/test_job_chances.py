@@ -2,13 +2,11 @@
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
-from conftest import make_site
-from queueing import CELL, SEARCH, Begin, Queue, queues
+from queueing import CELL, SEARCH, Begin, Queue
 
 from sweeper import ledger, store
 from sweeper.cell import Cell, LrSearch
@@ -16,21 +14,6 @@ from sweeper.grid import source_key
 from sweeper.job import DIED, CellJob, Job, RateJob
 from sweeper.jobs import SweepStoppedError
 from sweeper.rates import Searches
-from sweeper.site import Site
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    site = make_site(tmp_path_factory.mktemp("store"))
-    store.initialise(site, "first")
-    return site
-
-
-@pytest.fixture
-def begin(prepared: Site, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Begin]:
-    """Begins a queue for cells of this test's own study."""
-    with queues(prepared, request.node.name, tmp_path) as run:
-        yield run
 
 
 @dataclass(frozen=True, kw_only=True)

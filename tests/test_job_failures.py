@@ -1,37 +1,20 @@
 """What follows when a job fails, and what stops a sweep."""
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import make_site
-from queueing import CELL, SEARCH, Begin, keys, queues, seeds
+from queueing import CELL, SEARCH, Begin, keys, seeds
 from recorded import sealed_folder
 
-from sweeper import ledger, store
+from sweeper import ledger
 from sweeper.cell import Cell, LrSearch
 from sweeper.job import DIED, RateJob
 from sweeper.jobs import SweepStoppedError
 from sweeper.lease import LeaseLostError
 from sweeper.outcome import ATTEMPTS
 from sweeper.rates import Searches
-from sweeper.site import Site
 from sweeper.work import take_over, write_whole
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    site = make_site(tmp_path_factory.mktemp("store"))
-    store.initialise(site, "first")
-    return site
-
-
-@pytest.fixture
-def begin(prepared: Site, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Begin]:
-    """Begins a queue for cells of this test's own study."""
-    with queues(prepared, request.node.name, tmp_path) as run:
-        yield run
 
 
 def test_a_cell_whose_process_died_is_begun_three_times(begin: Begin) -> None:

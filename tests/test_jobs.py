@@ -1,32 +1,13 @@
 """In which order a sweep's jobs come, what each waits for, and what becomes of it when that fails."""
 
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from conftest import make_site
-from queueing import CELL, SEARCH, Begin, heir, keys, queues, seeds
+from queueing import CELL, SEARCH, Begin, heir, keys, seeds
 
-from sweeper import store
 from sweeper.cell import LrSearch
 from sweeper.grid import source_key
 from sweeper.job import CellJob, RateJob
-from sweeper.site import Site
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    site = make_site(tmp_path_factory.mktemp("store"))
-    store.initialise(site, "first")
-    return site
-
-
-@pytest.fixture
-def begin(prepared: Site, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Begin]:
-    """Begins a queue for cells of this test's own study."""
-    with queues(prepared, request.node.name, tmp_path) as run:
-        yield run
 
 
 def test_a_cell_with_a_fixed_rate_is_ready_at_once(begin: Begin) -> None:
