@@ -4,7 +4,6 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: tests share the cores, where threads wait for each other
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # else Ray starts every worker through `uv run`: 5 s each
-os.environ["RAY_ADDRESS"] = "local"  # else a test joins whatever Ray was started last on this machine
 
 from collections.abc import Iterator
 from pathlib import Path

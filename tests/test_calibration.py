@@ -51,7 +51,7 @@ def test_cells_that_differ_in_nothing_that_costs_are_one() -> None:
 @pytest.mark.ray
 @pytest.mark.slow
 def test_the_heaviest_cell_is_trained_in_one_and_in_two_processes(tmp_path: Path) -> None:
-    ray.init(num_cpus=2, log_to_driver=False)
+    ray.init("local", num_cpus=2, log_to_driver=False)
     try:
         cells = [CELL.replace(depth=1), CELL, CELL.replace(depth=2)]
         found = measure(cells, make_site(tmp_path), gpus=0, counts=(1, 2, 4))

@@ -145,7 +145,7 @@ def test_ray_exports_what_is_shown(queue: Queue, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    ray.init(num_cpus=1, include_dashboard=True, log_to_driver=False, _metrics_export_port=port)
+    ray.init("local", num_cpus=1, include_dashboard=True, log_to_driver=False, _metrics_export_port=port)
     try:
         queue.jobs.speeds.append(25.0)
         cells = begun(10, running=3, done=4, failed=1)

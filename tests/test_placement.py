@@ -151,7 +151,7 @@ def test_cells_that_need_a_gpu_wait_for_a_node_that_has_one(site: Site) -> None:
 
 
 def test_this_machine_alone_that_cannot_hold_a_cell_is_one_sentence() -> None:
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False)
     try:
         with pytest.raises(ValueError, match=r"one cell needs 2 worker\(s\) .* has 1 node\(s\) of 1 CPU and 0 GPU; "):
             Share(Devices(workers=2), print)

@@ -24,7 +24,7 @@ HEIRS = [SHORT.replace(source=f"cell:{LONG.key}", seed=seed) for seed in range(4
 
 @pytest.fixture(scope="module")
 def connected() -> Iterator[None]:
-    ray.init(num_cpus=SLOTS, include_dashboard=True, log_to_driver=False)
+    ray.init("local", num_cpus=SLOTS, include_dashboard=True, log_to_driver=False)
     yield
     ray.shutdown()
 

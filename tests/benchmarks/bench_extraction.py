@@ -70,7 +70,7 @@ def main(arguments: list[str]) -> None:
         alone = [_alone(site, need) for _ in range(2 + chosen.repeats)]
         print(f"pieces made in one process: {_told(alone)} of the loop's images by processor time")
         if chosen.actors:
-            ray.init(num_cpus=os.cpu_count(), include_dashboard=False, log_to_driver=False)
+            ray.init("local", num_cpus=os.cpu_count(), include_dashboard=False, log_to_driver=False)
         loops = {threads: [] for threads in dict.fromkeys((1, os.cpu_count() or 1))}
         rates: dict[int, list[tuple[float, float]]] = {actors: [] for actors in chosen.actors}
         for _ in range(chosen.repeats if chosen.actors else 0):

@@ -57,7 +57,7 @@ def main() -> None:
     jobs = json.loads((folder / "jobs.json").read_text())
     for number, job in enumerate(jobs):
         job["told"] = str(folder / f"{number}.json")
-    ray.init(num_cpus=SLOTS, logging_level=logging.ERROR, log_to_driver=False)
+    ray.init("local", num_cpus=SLOTS, logging_level=logging.ERROR, log_to_driver=False)
     tune.Tuner(
         tune.with_resources(trial, {"memory": 2**20}),  # no CPU: its workers take those
         param_space={"job": tune.grid_search(jobs), "workers": workers, "folder": str(folder)},

@@ -38,6 +38,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     store.initialise(site, "study")
     paths = f"{Path(__file__).parent}:{Path(__file__).parents[1]}"  # workers import the functions below from here
     ray.init(
+        "local",
         num_cpus=3,
         include_dashboard=True,  # else Train asks the one of a Ray beside, and ends a group that this does not know
         log_to_driver=False,

@@ -153,7 +153,7 @@ CELL = make_cell(
 @pytest.fixture(scope="module")
 def cluster(place: Site) -> Iterator[Site]:
     # without a dashboard Train asks the one of a Ray beside, and ends a group that this does not know
-    ray.init(num_cpus=3, include_dashboard=True, log_to_driver=False)
+    ray.init("local", num_cpus=3, include_dashboard=True, log_to_driver=False)
     yield place
     close_lane()
     ray.shutdown()

@@ -116,7 +116,7 @@ def score(lr: float, site: Site) -> float:
 def with_ray(here: Site) -> Iterator[Site]:
     here.storage.mkdir(parents=True)
     # without a dashboard Train asks the one of a Ray beside, and ends a group that this does not know
-    ray.init(num_cpus=3, include_dashboard=True, log_to_driver=False)
+    ray.init("local", num_cpus=3, include_dashboard=True, log_to_driver=False)
     yield here
     close_lane()
     ray.shutdown()

@@ -29,7 +29,7 @@ ALONE = Devices(workers=1, gpus=0.0)
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
-    ray.init(num_cpus=3, include_dashboard=True, log_to_driver=False)
+    ray.init("local", num_cpus=3, include_dashboard=True, log_to_driver=False)
     yield
     ray.shutdown()
 
