@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
+from glob import iglob
 from importlib import import_module
 from importlib.metadata import version
 from multiprocessing.pool import ThreadPool
@@ -265,7 +266,7 @@ def _overhead(spent: "Spent", wall: float, slots: Collection[int]) -> str:
 
 def _unrecorded(sweep: Sweep, site: Site) -> bool:
     """Whether trained cells still wait on disk to be recorded."""
-    return any(site.study(sweep.name).glob(f"work-*/*/{MANIFEST}"))
+    return any(iglob(f"work-*/*/{MANIFEST}", root_dir=site.study(sweep.name)))  # pathlib's fails on a folder that goes
 
 
 def _refuse_stale(now: Plan, again: Collection[str]) -> None:

@@ -12,8 +12,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from glob import iglob
 from pathlib import Path
 
 import pandas as pd
@@ -26,6 +27,7 @@ from processes import Process, end, tree
 from analysis import frames
 from sweeper import ledger
 from sweeper.site import Site
+from sweeper.work import unmoved
 
 ROOT = Path(__file__).parents[1]
 NAME = "chaos"
@@ -62,15 +64,18 @@ class Place:
     def trained(self) -> dict[tuple[str, int], float]:
         """Seconds of each epoch that lies on disk for cells that are not recorded yet, by key and number."""
         found = {}
-        for path in self.site.study(NAME).glob("work-*/*/*"):
-            if not re.fullmatch("[0-9a-f]{16}", path.parent.name):  # a rate trial's
+        study = self.site.study(NAME)
+        for path in (study / each for each in iglob("work-*/*/*", root_dir=study)):  # pathlib's fails on what goes
+            key = unmoved(path.parent).name
+            if not re.fullmatch("[0-9a-f]{16}", key):  # a rate trial's
                 continue
-            if path.name == "progress.pt":
-                rows = torch.load(path, weights_only=True)["done"]
-                found |= {(path.parent.name, row["number"]): row["seconds"] for row in rows}
-            if path.name == "manifest.json":
-                table = pd.read_parquet(path.with_name("epochs.parquet"))
-                found |= {(path.parent.name, int(row["epoch"])): row["seconds"] for _, row in table.iterrows()}
+            with suppress(FileNotFoundError):  # a folder that goes is recorded, or another's now
+                if path.name == "progress.pt":
+                    rows = torch.load(path, weights_only=True)["done"]
+                    found |= {(key, row["number"]): row["seconds"] for row in rows}
+                if path.name == "manifest.json":
+                    table = pd.read_parquet(path.with_name("epochs.parquet"))
+                    found |= {(key, int(row["epoch"])): row["seconds"] for _, row in table.iterrows()}
         return found
 
     @property
