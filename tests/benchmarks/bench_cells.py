@@ -228,7 +228,8 @@ def _train_cold(job: dict[str, Any]) -> None:
         frozen=ready.frozen,
     ):
         for name in names:
-            np.asarray(Image.fromarray(dataset.decode(site.data, name)).resize((size, size), Image.Resampling.BILINEAR))
+            pixels = dataset.decode(site.data, name).squeeze()  # a grey one has no channels for Pillow
+            np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR))
         done.append(epoch.scores[ready.data.metric])
         if done[-1] > best:
             best, state = done[-1], {name: value.clone() for name, value in ready.model.state_dict().items()}
