@@ -5,7 +5,6 @@ Running the same file again is the resume. Exit codes: 0 done, 1 error, 2 a mist
 """
 
 import argparse
-import shlex
 import signal
 import subprocess
 import sys
@@ -19,27 +18,24 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from sweeper import asked, ledger, owner, stages, store
-from sweeper.cell import Cell
 from sweeper.grid import StudyError, Sweep, check, load
 from sweeper.live import shown
 from sweeper.pairing import asks
-from sweeper.plan import AGAIN, Plan, as_table, attempts, known_costs, plan
+from sweeper.plan import AGAIN, Plan, attempts, known_costs, plan
 from sweeper.problems import check_sources, probe_problems_of, problems
+from sweeper.said import CONSOLE, overhead, say_failures, say_plans, say_results
 from sweeper.site import Site
 from sweeper.work import MANIFEST, take_over
 
 if TYPE_CHECKING:
     from sweeper.gate import Judged
-    from sweeper.job import Failure, Spent
+    from sweeper.job import Failure
     from sweeper.outcome import Devices
     from sweeper.recording import Recorder
     from sweeper.shares import Share
 
 _TUNING = "sweeper.tuning"
-_CONSOLE = Console(markup=False, highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check(sweeps, problems, probe_problems_of)
         check_sources(sweeps, site)
         plans = stages.plans(sweeps, site, options.again)
-        _say(plans)
+        say_plans(plans)
         if options.plan:
             return 0
         return _run(sweeps, plans, site, options.file, command, options.again, options.join)
@@ -97,9 +93,9 @@ def _run(
         from sweeper import cluster  # Ray takes seconds to import: not for a plan, nor for a study that is done
         from sweeper.cluster.places import check_places
 
-        _CONSOLE.print(f"Ray dashboard: {cluster.connect()}")
+        CONSOLE.print(f"Ray dashboard: {cluster.connect()}")
         try:
-            check_places(site, _CONSOLE.print)
+            check_places(site, CONSOLE.print)
             opened.get()
             aside.apply_async(import_module, ["analysis.report"])  # takes seconds, which cells have too
             for now in _in_order(sweeps, plans, site, again):
@@ -111,13 +107,13 @@ def _run(
     ended = stages.plans(sweeps, site)
     for each in ended:
         if not each.waits:
-            _report(each.sweep, site)
+            say_results(each.sweep, site)
     server = site.tracking.startswith("http")
-    _CONSOLE.print(f"MLflow:        {'' if server else 'mlflow ui --backend-store-uri '}{site.tracking}")
+    CONSOLE.print(f"MLflow:        {'' if server else 'mlflow ui --backend-store-uri '}{site.tracking}")
     known = {failure.cell.key for failure in failures}
     left = [cell for each in ended for cell in each.failed if cell.key not in known]
     waiting = [each for each in ended if each.waits]
-    _say_failures(failures, left, waiting, command)
+    say_failures(failures, left, waiting, command)
     return 3 if failures or left or waiting else 0
 
 
@@ -129,7 +125,7 @@ def _in_order(sweeps: Sequence[Sweep], plans: Sequence[Plan], site: Site, again:
             continue
         now = stages.plans(sweeps, site, again)[number]
         if not now.waits:
-            _say([now])
+            say_plans([now])
             _record_splits(_judge([now.sweep], site), site, again)
             yield now
 
@@ -162,10 +158,10 @@ def _run_sweep(
     from sweeper.rates import Searches
     from sweeper.recording import Recorder, record_searches
 
-    devices = shares.devices_of(sweep, site, _CONSOLE.print)
-    share = shares.Share(devices, _CONSOLE.print)
+    devices = shares.devices_of(sweep, site, CONSOLE.print)
+    share = shares.Share(devices, CONSOLE.print)
     failures: list[Failure] = []
-    with acquire(site.study(sweep.name), say=_CONSOLE.print) as lease:
+    with acquire(site.study(sweep.name), say=CONSOLE.print) as lease:
         begin()
         work = take_over(site.study(sweep.name), lease.token)
         store.patiently(lambda: store.drop_unfinished(site, sweep.name), site)
@@ -245,23 +241,8 @@ def _train(
             recorder.flush()
     if jobs.stopped:
         raise jobs.stopped
-    _CONSOLE.print(f"{sweep.name}: {_overhead(jobs.spent, time.monotonic() - began, share.given)}")
+    CONSOLE.print(f"{sweep.name}: {overhead(jobs.spent, time.monotonic() - began, share.given)}")
     return jobs.failures
-
-
-def _overhead(spent: "Spent", wall: float, slots: Collection[int]) -> str:
-    """Where the time went, in a sentence: what was not training or evaluation is overhead.
-
-    Args:
-        slots: all numbers of slots that there were; with several of them the overhead is not known.
-    """
-    count = spent.cells + spent.trials
-    told = (
-        f"{spent.cells} cells and {spent.trials} rate trials in {wall:.1f} s on {'up to ' * (len(slots) > 1)}"
-        f"{max(slots)} slots, {spent.seconds:.1f} s of training and evaluation"
-    )
-    rest = (wall * max(slots) - spent.seconds) / max(count, 1)
-    return told if len(slots) > 1 else f"{told}; overhead {rest:.2f} s each"
 
 
 def _unrecorded(sweep: Sweep, site: Site) -> bool:
@@ -281,7 +262,7 @@ def _judge(sweeps: Sequence[Sweep], site: Site) -> "dict[str, list[Judged]]":
     """Decodes every data set once and makes every split, so that bad data is known before anything is started."""
     from sweeper import gate  # pandas, which a plan does without
 
-    return gate.judge(sweeps, site, _CONSOLE.print)
+    return gate.judge(sweeps, site, CONSOLE.print)
 
 
 def _open(
@@ -306,40 +287,6 @@ def _record_splits(judged: "Mapping[str, list[Judged]]", site: Site, again: Coll
     for study, splits in judged.items():
         store.initialise(site, study)
         gate.record(splits, site, study)
-
-
-def _report(sweep: Sweep, site: Site) -> None:
-    """Prints a study's table and writes its table and figure."""
-    from analysis.report import report
-
-    if not ledger.read(site, sweep.name).finished:
-        return
-    found = store.patiently(lambda: report(sweep.name, site.study(sweep.name), site), site)
-    _CONSOLE.print(f"\n{sweep.name}\n{found.text}")
-    for path in found.files:
-        _CONSOLE.print(f"  {path}")
-    # the page is not made here: its resamples grow with the square of the settings
-    _CONSOLE.print(f"As a page that answers the question: python -m analysis.report {shlex.quote(sweep.name)}")
-
-
-def _say(plans: Sequence[Plan]) -> None:
-    _CONSOLE.print(as_table(plans))
-    for each in plans:
-        for sentence in (*each.changes, *filter(None, [each.waits])):
-            _CONSOLE.print(f"{each.sweep.name}: {sentence}")
-
-
-def _say_failures(failures: "Sequence[Failure]", left: Sequence[Cell], waiting: Sequence[Plan], command: str) -> None:
-    if failures:
-        print(f"\n{len(failures)} cells failed:", file=sys.stderr)
-    for failure in failures:
-        print(f"  {failure.cell.title()}: {failure.error.strip().splitlines()[-1]}", file=sys.stderr)
-    if left:
-        print(f"\n{len(left)} cells failed before and were not run again.", file=sys.stderr)
-    for each in waiting:
-        print(f"\n{each.sweep.name} was not run: {each.waits}.", file=sys.stderr)
-    if failures or left:
-        print(f"Tracebacks stand in MLflow. To try them again: {command} --again failed", file=sys.stderr)
 
 
 def _tags() -> dict[str, str]:
