@@ -6,9 +6,10 @@
 
 `overhead` and `lanes` have the documented pattern beside them: a Tune trial that starts a `TorchTrainer` of its own.
 `study` has (a) one cold process a cell that decodes its images in every epoch, and (b) the documented pattern, with the
-same cells, rates and loop, so that scores must be equal. Times are printed and never judged. It reads from SWEEPER_DATA
-flower_photos, or, with `--images xrays`, the chest X-rays, which it enlarges into a temporary folder to about the size
-that the set's own files have: what it costs to decode them in every epoch is part of what is compared.
+same cells, rates, early end of poor rate trials and loop, so that scores must be equal. Times are printed and never
+judged. It reads from SWEEPER_DATA flower_photos, or, with `--images xrays`, the chest X-rays, which it enlarges into a
+temporary folder to about the size that the set's own files have: what it costs to decode them in every epoch is part
+of what is compared.
 """
 
 import argparse
@@ -27,6 +28,8 @@ from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from tune_and_train import is_poor  # noqa: E402
 
 from sweeper import store  # noqa: E402
 from sweeper.cell import Cell, make_cell  # noqa: E402
@@ -185,7 +188,7 @@ def _with_rates(
     cells = _cells(options, site)
     searches = [Searches(cells, site.storage / "r.db").open(name) for name in dict.fromkeys(c.setting() for c in cells)]
     while asked := [(search, ask) for search in searches for ask in _all_asks(search)]:
-        told = train_all([{"cell": ask.cell.to_json(), "lr": ask.lr, "search": True} for _, ask in asked])
+        told = train_all([{"cell": ask.cell.to_json(), "lr": ask.lr, "floor": ask.floor} for _, ask in asked])
         for (search, ask), found in zip(asked, told, strict=True):
             search.tell(ask.number, RateTrial(scores=tuple(found["val"]), diverged=None, seconds=0.0))
     rates = {search.setting: search.found() for search in searches}
@@ -233,6 +236,8 @@ def _train_cold(job: dict[str, Any]) -> None:
         done.append(epoch.scores[ready.data.metric])
         if done[-1] > best:
             best, state = done[-1], {name: value.clone() for name, value in ready.model.state_dict().items()}
+        if is_poor(done, job):
+            break
     ready.model.load_state_dict(state)
     test = score(
         prediction_table(ready.data.test, "test", predict(ready.model, ready.data.test, ready.view)), ready.data.task

@@ -10,16 +10,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-import ray
-from ray import train, tune
-from ray.train import RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer
-
 SLOTS = 4
+
+
+def is_poor(done: list[float], job: dict[str, Any]) -> bool:
+    """Whether a rate trial is worse so far than half of the finished ones were, and may stop."""
+    floor = job.get("floor", ())
+    return len(done) <= len(floor) and max(done) < floor[len(done) - 1]
 
 
 def work(job: dict[str, Any]) -> None:
     """Trains one cell or rate trial in each worker of a group."""
+    from ray import train
+
     from sweeper.cell import Cell
     from sweeper.finetune import training
     from sweeper.finetune.loop import predict, prediction_table
@@ -31,17 +34,24 @@ def work(job: dict[str, Any]) -> None:
     config = {"cell": Cell.from_json(job["cell"]), "site": Site.from_environment(), "folder": folder}
     course = training.Training(config | {"lr": job["lr"], "tags": {}, "parts": 1})
     began = time.perf_counter()
-    done = list(course.epochs())
+    done = list[float]()
     data, model = course.ready.data, course.ready.model
+    for epoch in course.epochs():
+        done.append(epoch.scores[data.metric])
+        if is_poor(done, job):
+            break
     model.load_state_dict(course.best_state)
     test = score(prediction_table(data.test, "test", predict(model, data.test, course.ready.view)), data.task)
     if train.get_context().get_world_rank() == 0:
-        told = {"val": [epoch.scores[data.metric] for epoch in done], "test": test[data.metric]}
+        told = {"val": done, "test": test[data.metric]}
         Path(job["told"]).write_text(json.dumps(told | {"seconds": time.perf_counter() - began}))
 
 
 def trial(config: dict[str, Any]) -> None:
     """One Tune trial: a worker group of its own."""
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
     trainer = TorchTrainer(
         work,
         train_loop_config=config["job"],
@@ -53,6 +63,9 @@ def trial(config: dict[str, Any]) -> None:
 
 def main() -> None:
     """Runs all jobs."""
+    import ray
+    from ray import tune
+
     folder, workers = Path(sys.argv[1]), int(sys.argv[2])
     jobs = json.loads((folder / "jobs.json").read_text())
     for number, job in enumerate(jobs):
