@@ -19,7 +19,7 @@ from analysis.statistics.repeated import corrected_t_test
 from analysis.statistics.repeats import bootstrap_repeats
 from analysis.statistics.weighted import can_weight
 from analysis.table import as_words, setting_axes
-from sweeper.cell import SHARED_AXES
+from sweeper.axes import SHARED_AXES
 from sweeper.data import DATASETS
 from sweeper.metric import METRICS, Task
 

@@ -19,7 +19,7 @@ from analysis.page import write_page
 from analysis.panels import save
 from analysis.rates import trials
 from analysis.table import as_text, as_words, table
-from sweeper.cell import SHARED_AXES
+from sweeper.axes import SHARED_AXES
 from sweeper.metric import describe
 from sweeper.site import Site
 

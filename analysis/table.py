@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.frames import varying
 from analysis.names import shorten
-from sweeper.cell import SHARED_AXES
+from sweeper.axes import SHARED_AXES
 from sweeper.data import DATASETS
 from sweeper.metric import PARTS
 

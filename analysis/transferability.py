@@ -14,7 +14,8 @@ from analysis.plates import Lack, Plate, keys_of, lacking
 from analysis.probe_figures import asked
 from analysis.statistics.rank_correlation import rank_correlation
 from analysis.study_record import Record, run
-from sweeper.cell import AXES, SHARED_AXES
+from sweeper.axes import SHARED_AXES
+from sweeper.cell import AXES
 
 _OF_TARGETS = ("dataset", "protocol", "fraction", "shots")
 """Axes of the images that make a target; size, pixels and augmentation are the candidate's."""

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sweeper.cell import AXES, SHARED_AXES, Cell
+from sweeper.axes import SHARED_AXES
+from sweeper.cell import AXES, Cell
 from sweeper.grid import StudyError, Sweep
 from sweeper.rules import nearest
 
