@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Any
 
 from sweeper.cell import AXES, Cell, digest, probe_key
-from sweeper.probe_types import Probe, axes_across
+from sweeper.probe_types import Probe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,12 @@ def asks(cells: Sequence[Cell], probes: Sequence[Probe]) -> list[Ask]:
         found += [Ask(probe=probe, cell=cell) for cell in family for probe in probes if not axes_across(probe)]
         found += [ask for probe in probes if axes_across(probe) for ask in _pairs(family, probe)]
     return found
+
+
+def axes_across(probe: Probe) -> tuple[str, ...]:
+    """The axes in which the two cells of a pair differ; none for a probe of single cells."""
+    across = getattr(probe, "across", None)
+    return (across,) if isinstance(across, str) else tuple(across or ())
 
 
 def _pairs(cells: Sequence[Cell], probe: Probe) -> Iterator[Ask]:

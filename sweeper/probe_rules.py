@@ -9,7 +9,7 @@ from typing import Any, get_args, get_type_hints
 
 from sweeper.cell import AXES, Cell
 from sweeper.metric import LOSSES, METRICS
-from sweeper.pairing import asks
+from sweeper.pairing import asks, axes_across
 from sweeper.probe_types import (
     Agreement,
     Cca,
@@ -23,7 +23,6 @@ from sweeper.probe_types import (
     Probe,
     Procrustes,
     Transferability,
-    axes_across,
 )
 from sweeper.rules import is_int, is_number, nearest
 

@@ -293,9 +293,3 @@ Similarity = Cka | Cca | Procrustes
 
 ALWAYS_TOLD = MappingProxyType({"cka": ("against", "part"), "knn": ("k", "temperature", "part"), "l2": ("against",)})
 """Fields that a key holds whatever their value, as it did before there were neutral values of probes."""
-
-
-def axes_across(probe: Probe) -> tuple[str, ...]:
-    """The axes in which the two cells of a pair differ; none for a probe of single cells."""
-    across = getattr(probe, "across", None)
-    return (across,) if isinstance(across, str) else tuple(across or ())
