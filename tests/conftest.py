@@ -32,21 +32,28 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="module")
-def queue_site(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    """One record for all queues of a module: to make it takes seconds."""
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of one record for all tests of a module, each of which has studies of its own: to make it takes
+    seconds."""
     from sweeper import store
 
-    site = make_site(tmp_path_factory.mktemp("store"))
-    store.initialise(site, "first")
-    return site
+    folder = tmp_path_factory.mktemp("store")
+    store.initialise(make_site(folder), "first")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prepared(root: Path) -> Site:
+    """The site of that record."""
+    return make_site(root)
 
 
 @pytest.fixture
-def begin(queue_site: Site, tmp_path: Path, request: pytest.FixtureRequest) -> "Iterator[Begin]":
+def begin(prepared: Site, tmp_path: Path, request: pytest.FixtureRequest) -> "Iterator[Begin]":
     """Begins a queue for cells of this test's own study."""
     from queueing import queues
 
-    with queues(queue_site, request.node.name, tmp_path) as run:
+    with queues(prepared, request.node.name, tmp_path) as run:
         yield run
 
 
@@ -57,3 +64,13 @@ def make_site(folder: Path, data: Path | None = None) -> Site:
         storage=folder / "storage",
         tracking=f"sqlite:///{folder / 'storage' / 'mlflow.db'}",
     )
+
+
+def environment_of(site: Site) -> dict[str, str]:
+    """By which a command finds the site."""
+    return {
+        "SWEEPER_DATA": str(site.data),
+        "SWEEPER_CACHE": str(site.cache),
+        "SWEEPER_STORAGE": str(site.storage),
+        "MLFLOW_TRACKING_URI": site.tracking,
+    }

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from conftest import make_site
+from conftest import environment_of, make_site
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 from processes import Process, end, tree
@@ -178,20 +178,12 @@ def place(folder: Path, text: str, *, cells: int, storage: Path | None = None, t
 @contextmanager
 def driver(here: Place, **environment: str) -> Iterator[Driver]:
     """A driver that has just been started; afterwards nothing of it is left."""
-    site = here.site
-    places = {
-        "SWEEPER_DATA": str(site.data),
-        "SWEEPER_CACHE": str(site.cache),
-        "SWEEPER_STORAGE": str(site.storage),
-        "MLFLOW_TRACKING_URI": site.tracking,
-        "PYTHONUNBUFFERED": "1",
-    }
     log = here.folder / f"driver-{time.monotonic_ns()}.log"
     with log.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "sweeper.run", str(here.folder / "study.py")],
             cwd=here.code,
-            env=os.environ | places | environment,
+            env=os.environ | environment_of(here.site) | {"PYTHONUNBUFFERED": "1"} | environment,
             stdout=output,
             stderr=subprocess.STDOUT,
         )

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import make_site
+from conftest import environment_of, make_site
 from fakes import write_classes
 
 from sweeper import Cca, Cka, gate, store
@@ -123,9 +123,9 @@ def test_the_command_ends_with_the_finding_as_a_mistake_of_the_study_file(site: 
         'cells = grid(dataset="folder:own", model="cbr_mini", size=16, fold=1, epochs=1)\n'
         'sweep = Sweep(name="study", cells=cells)\n'
     )
-    places = {"SWEEPER_DATA": str(site.data), "SWEEPER_CACHE": str(site.cache), "SWEEPER_STORAGE": str(site.storage)}
     command = [sys.executable, "-m", "sweeper.run", str(tmp_path / "study.py")]
-    found = subprocess.run(command, cwd=ROOT, env=os.environ | places, capture_output=True, text=True, check=False)
+    env = os.environ | environment_of(site)
+    found = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     assert found.returncode == 2, found.stderr
     assert 'Sweep(allow_leakage="reason")' in found.stderr
 

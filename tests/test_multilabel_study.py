@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import make_site
+from conftest import environment_of, make_site
 from fakes import visible
 
 from analysis import frames
@@ -24,19 +24,10 @@ sweep = Sweep(name="several", cells=cells, probes=[Cka(), Knn(k=5), L2()])
 """
 
 
-def environment(site: Site) -> dict[str, str]:
-    return {
-        "SWEEPER_DATA": str(site.data),
-        "SWEEPER_CACHE": str(site.cache),
-        "SWEEPER_STORAGE": str(site.storage),
-        "MLFLOW_TRACKING_URI": site.tracking,
-    }
-
-
 def command(site: Site, *arguments: str) -> subprocess.CompletedProcess[str]:
     call = [sys.executable, "-m", *arguments]
     return subprocess.run(
-        call, cwd=ROOT, env=os.environ | environment(site), capture_output=True, text=True, timeout=500
+        call, cwd=ROOT, env=os.environ | environment_of(site), capture_output=True, text=True, timeout=500
     )
 
 
@@ -84,7 +75,7 @@ def test_predictions_have_a_column_a_label(finished: Site) -> None:
 
 @pytest.mark.ray
 def test_a_label_that_was_changed_is_found(finished: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in environment(finished).items():
+    for name, value in environment_of(finished).items():
         monkeypatch.setenv(name, value)
     run, *_ = store.runs(finished, "several")
     folder = store.local_folder(finished, run.info.run_id)

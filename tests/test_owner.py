@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import make_site
+from conftest import environment_of, make_site
 from recorded import record
 
 from sweeper import store
@@ -21,13 +21,6 @@ CELL = make_cell(dataset="digits", model="cbr_mini", lr=1e-3, size=8)
 CELLS = [CELL.replace(seed=seed) for seed in range(3)]
 OTHERS = [CELL.replace(depth=1, seed=seed) for seed in range(3)]
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    site = make_site(tmp_path_factory.mktemp("store"))
-    store.initialise(site, "first")
-    return site
 
 
 @pytest.fixture
@@ -122,12 +115,9 @@ def test_the_command_asks_with_one_sentence_and_ends_with_2(tmp_path: Path) -> N
     (tmp_path / "study.py").write_text(text + "sweep = Sweep(name='mine', cells=cells)\n")
     store.initialise(site, "mine")
     claim(left(site, "mine", OTHERS), "/home/ann/mine.py", site)
-    places = {"SWEEPER_DATA": site.data, "SWEEPER_CACHE": site.cache, "SWEEPER_STORAGE": site.storage}
-    environment = (
-        os.environ | {name: str(path) for name, path in places.items()} | {"MLFLOW_TRACKING_URI": site.tracking}
-    )
     command = [sys.executable, "-m", "sweeper.run", str(tmp_path / "study.py")]
-    found = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    env = os.environ | environment_of(site)
+    found = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
     assert found.returncode == 2, found.stdout + found.stderr
     assert "study 'mine' was begun by" in found.stderr
     assert found.stderr.strip().splitlines()[1:] == found.stderr.strip().splitlines()[-1:]

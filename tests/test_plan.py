@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import make_site
+from conftest import environment_of, make_site
 from PIL import Image
 from recorded import epochs, record
 from rich.console import Console
@@ -46,14 +46,6 @@ code = main([sys.argv[1], "--plan"])
 print(next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")))
 sys.exit(code)
 """
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a store."""
-    folder = tmp_path_factory.mktemp("store")
-    store.initialise(make_site(folder), "first")
-    return folder
 
 
 @pytest.fixture
@@ -395,14 +387,9 @@ def test_20000_cells_of_which_an_axis_changed_are_compared(large: tuple[Path, Si
 
 def test_planning_20000_cells_takes_less_than_a_gigabyte(large: tuple[Path, Site, list[Cell]]) -> None:
     file, site, _ = large
-    places = {
-        "SWEEPER_STORAGE": str(site.storage),
-        "MLFLOW_TRACKING_URI": site.tracking,
-        "SWEEPER_DATA": str(site.data),
-        "SWEEPER_CACHE": str(site.cache),
-    }
     command = [sys.executable, "-c", PEAK, str(file)]
-    told = subprocess.run(command, cwd=ROOT, env=os.environ | places, capture_output=True, text=True, check=True)
+    env = os.environ | environment_of(site)
+    told = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
     *_, table, peak = told.stdout.splitlines()
     assert table.split()[:4] == ["large", "20000", "19000", "1000"]
     print(peak)

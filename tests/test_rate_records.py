@@ -23,9 +23,9 @@ TABLE = pd.DataFrame({"number": [0], "lr": [1e-3], "chosen": [True]})
 
 
 @pytest.fixture
-def study(queue_site: Site, request: pytest.FixtureRequest) -> str:
+def study(prepared: Site, request: pytest.FixtureRequest) -> str:
     """A study of this test's own."""
-    store.initialise(queue_site, request.node.name)
+    store.initialise(prepared, request.node.name)
     return request.node.name
 
 
@@ -92,27 +92,27 @@ def test_an_ended_search_has_one_record_however_often_its_study_is_run(begin: Be
     assert len(recorded(queue)) == 1
 
 
-def test_a_search_that_was_half_recorded_is_recorded_again(queue_site: Site, study: str) -> None:
-    client = store.client_of(queue_site.tracking)
+def test_a_search_that_was_half_recorded_is_recorded_again(prepared: Site, study: str) -> None:
+    client = store.client_of(prepared.tracking)
     half = client.create_run(store.experiment_of(client, study), tags={store.SETTING: SEARCHED.setting()})
-    assert log(queue_site, study) != half.info.run_id
+    assert log(prepared, study) != half.info.run_id
     assert client.get_run(half.info.run_id).info.lifecycle_stage == "deleted"
-    assert len(store.searches(queue_site, study)) == 1
+    assert len(store.searches(prepared, study)) == 1
 
 
-def test_a_driver_without_the_lease_records_no_search(queue_site: Site, study: str) -> None:
+def test_a_driver_without_the_lease_records_no_search(prepared: Site, study: str) -> None:
     def lost() -> None:
         raise LeaseLostError("taken over")
 
     with pytest.raises(LeaseLostError):
-        log(queue_site, study, lost)
-    assert store.searches(queue_site, study) == []
+        log(prepared, study, lost)
+    assert store.searches(prepared, study) == []
 
 
-def test_a_searchs_run_is_no_cell(queue_site: Site, study: str) -> None:
-    log(queue_site, study)
-    assert ledger.read(queue_site, study).finished == {}
-    assert store.tags(queue_site, study) == {}
+def test_a_searchs_run_is_no_cell(prepared: Site, study: str) -> None:
+    log(prepared, study)
+    assert ledger.read(prepared, study).finished == {}
+    assert store.tags(prepared, study) == {}
 
 
 def test_a_search_that_ended_while_mlflow_was_away_is_recorded_later(begin: Begin, tmp_path: Path) -> None:

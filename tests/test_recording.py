@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import make_site
 from recorded import epochs, sealed_folder
 
 from sweeper import ledger, recording, store
@@ -56,19 +55,6 @@ for line in sys.stdin:  # each time a process of its own, for which MLflow is im
         print("killed", flush=True)
 """
 """Answers each number n by a process that publishes what is sealed and is killed at its n-th function call."""
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a store."""
-    folder = tmp_path_factory.mktemp("store")
-    store.initialise(make_site(folder), "first")
-    return folder
-
-
-@pytest.fixture
-def prepared(root: Path) -> Site:
-    return make_site(root)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import make_site
+from conftest import environment_of, make_site
 from PIL import Image
 
 from analysis import frames
@@ -66,7 +66,7 @@ class Place:
         return subprocess.Popen(
             [sys.executable, "-m", "sweeper.run", str(self.file), *more],
             cwd=ROOT,
-            env=os.environ | environment(self.site),
+            env=os.environ | environment_of(self.site),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -76,15 +76,6 @@ class Place:
         process = self.start(*more)
         out, err = process.communicate(timeout=500)
         return process.returncode, out, err
-
-
-def environment(site: Site) -> dict[str, str]:
-    return {
-        "SWEEPER_DATA": str(site.data),
-        "SWEEPER_CACHE": str(site.cache),
-        "SWEEPER_STORAGE": str(site.storage),
-        "MLFLOW_TRACKING_URI": site.tracking,
-    }
 
 
 def place(folder: Path, text: str, data: Path | None = None) -> Place:
@@ -224,7 +215,7 @@ def test_a_second_stage_does_not_start_after_a_first_one_that_failed(tmp_path: P
 
 
 def use(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in environment(site).items():
+    for name, value in environment_of(site).items():
         monkeypatch.setenv(name, value)
 
 
@@ -355,7 +346,7 @@ def test_a_plan_of_twenty_thousand_cells_imports_no_torch_and_leaves_nothing_beh
         "import sys; from sweeper.run import main; code = main([sys.argv[1], '--plan']); "
         "print(code, sorted({'torch', 'ray', 'mlflow', 'timm', 'optuna', 'sklearn'} & set(sys.modules)))"
     )
-    env = os.environ | environment(site)
+    env = os.environ | environment_of(site)
     found = subprocess.run([sys.executable, "-c", code, file], cwd=ROOT, env=env, capture_output=True, text=True)
     assert found.stdout.splitlines()[-1] == "0 []", found
     assert "20000" in found.stdout

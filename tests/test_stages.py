@@ -21,14 +21,6 @@ SCORES = {1: 0.5, 2: 0.8, 3: 0.6}
 """Best validation accuracy of each depth."""
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a store."""
-    folder = tmp_path_factory.mktemp("store")
-    store.initialise(make_site(folder), "first")
-    return folder
-
-
 @pytest.fixture
 def here(root: Path, tmp_path: Path) -> Site:
     return make_site(root, tmp_path)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import make_site
+from conftest import environment_of, make_site
 
 from analysis import frames
 from sweeper.cell import Cell
@@ -29,14 +29,8 @@ print(code, sorted({"torch", "ray", "mlflow", "timm", "optuna", "sklearn", "pand
 
 
 def start(*arguments: str, site: Site) -> subprocess.CompletedProcess[str]:
-    places = {
-        "SWEEPER_DATA": str(site.data),
-        "SWEEPER_CACHE": str(site.cache),
-        "SWEEPER_STORAGE": str(site.storage),
-        "MLFLOW_TRACKING_URI": site.tracking,
-    }
     command = [sys.executable, *arguments]
-    return subprocess.run(command, cwd=ROOT, env=os.environ | places, capture_output=True, text=True)
+    return subprocess.run(command, cwd=ROOT, env=os.environ | environment_of(site), capture_output=True, text=True)
 
 
 @cache
