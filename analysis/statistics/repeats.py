@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.statistics.intervals import _checked, _draw, _interval
+from analysis.statistics.resampling import draw, interval_of, resampling_of
 from analysis.statistics.scored import Floats, check_same_images, read_scored
 from analysis.statistics.weighted import metrics_of
 
@@ -48,7 +48,7 @@ def bootstrap_repeats(
     Raises:
         ValueError: when a setting has no repeat, or the tables are not of the same images, patients and labels.
     """
-    plan = _checked(resamples, level, seed)
+    plan = resampling_of(resamples, level, seed)
     if not settings or not all(settings):
         raise ValueError(f"{len(settings)} settings have {list(map(len, settings))} repeats; give each at least one")
     scored = [read_scored(table, task, part=part) for own in settings for table in own]
@@ -62,11 +62,11 @@ def bootstrap_repeats(
 
     ends = np.cumsum([len(own) for own in settings])[:-1]
     values = np.split(measure(np.ones((1, len(scored[0].images))))[:, 0], ends)
-    draws = np.split(_draw(scored[0], measure, len(scored), plan), ends)  # (repeats, resamples) of each setting
+    draws = np.split(draw(scored[0], measure, len(scored), plan), ends)  # (repeats, resamples) of each setting
     rows = []
     for number, (value, drawn) in enumerate(zip(values, draws, strict=True)):
         times = _times_drawn(len(value), plan.resamples, plan.seed)
-        own = _interval(scored[0], float(value.mean()), (times * drawn).mean(axis=0), plan)
+        own = interval_of(scored[0], float(value.mean()), (times * drawn).mean(axis=0), plan)
         row = {"metric": metric, "part": part, "repeats": len(value)} | own
         row |= {"ahead": np.nan, "ahead_low": np.nan, "ahead_high": np.nan, "ahead_reason": "", "p": np.nan}
         if number and len(value) != len(values[0]):
@@ -75,7 +75,7 @@ def bootstrap_repeats(
             )
         elif number:
             differences = (times * (draws[0] - drawn)).mean(axis=0)
-            found = _interval(scored[0], float((values[0] - value).mean()), differences, plan)
+            found = interval_of(scored[0], float((values[0] - value).mean()), differences, plan)
             row |= {f"ahead{end}": found[name] for end, name in _ENDS.items()}
             row["p"] = np.nan if found["reason"] else _p(differences)
         rows.append(row)

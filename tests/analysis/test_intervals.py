@@ -10,7 +10,7 @@ from scipy import stats
 from sklearn import metrics as sk
 
 from analysis.statistics import bootstrap, bootstrap_difference
-from analysis.statistics.intervals import _checked, _weights, strata_of
+from analysis.statistics.resampling import resampling_of, strata_of, weights_of
 from analysis.statistics.scored import read_scored
 from analysis.statistics.weighted import metrics_of
 from sweeper.finetune.metrics import score
@@ -58,7 +58,7 @@ def test_areas_are_those_of_scikit_learn_with_sample_weights(metric: str) -> Non
 
 def test_the_interval_is_that_of_a_loop_over_the_same_patients() -> None:
     table = predicted(2, per_patient=3)
-    draws = np.vstack(list(_weights(read_scored(table, "binary"), _checked(200, 0.9, 7))))
+    draws = np.vstack(list(weights_of(read_scored(table, "binary"), resampling_of(200, 0.9, 7))))
     aurocs = [sk.roc_auc_score(each["label"], each["score_1"]) for each in (repeated(table, row) for row in draws)]
     (row,) = bootstrap(table, "binary", ["auroc"], resamples=200, level=0.9, seed=7).to_dict("records")
     assert [row["low"], row["high"]] == pytest.approx(np.quantile(aurocs, [0.05, 0.95]), rel=1e-12)
@@ -68,7 +68,7 @@ def test_the_interval_is_that_of_a_loop_over_the_same_patients() -> None:
 def test_patients_are_drawn_whole_and_as_many_of_each_stratum() -> None:
     table = predicted(3, per_patient=2, images=90)
     scored = read_scored(table, "multiclass")
-    weights = np.vstack(list(_weights(scored, _checked(120, 0.95, 0))))
+    weights = np.vstack(list(weights_of(scored, resampling_of(120, 0.95, 0))))
     of_patients = weights[:, ::2]
     assert np.array_equal(of_patients, weights[:, 1::2])
     strata = strata_of(scored)

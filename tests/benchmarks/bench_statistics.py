@@ -33,7 +33,7 @@ else:
     pytestmark = pytest.mark.benchmark
 
 from analysis.statistics import bootstrap, delong
-from analysis.statistics.intervals import _checked, _weights
+from analysis.statistics.resampling import resampling_of, weights_of
 from analysis.statistics.scored import Scored, read_scored
 from analysis.statistics.weighted import metrics_of
 
@@ -62,7 +62,7 @@ def _bench_bootstrap(chosen: argparse.Namespace, per_patient: int) -> None:
     table = _invent(chosen.images, chosen.classes, per_patient)
     task = "binary" if chosen.classes == 2 else "multiclass"
     scored = read_scored(table, task)
-    weights = next(_weights(scored, _checked(max(chosen.resamples, 100), 0.95, 0)))[:_LOOPED]
+    weights = next(weights_of(scored, resampling_of(max(chosen.resamples, 100), 0.95, 0)))[:_LOOPED]
     fast = _seconds(chosen.rounds, lambda: bootstrap(table, task, resamples=chosen.resamples))
     slow = [each * chosen.resamples / _LOOPED for each in _seconds(chosen.rounds, lambda: _loop(scored, weights))]
     for metric, looped in zip(("auroc", "auprc"), _loop(scored, weights), strict=True):
