@@ -42,6 +42,18 @@ def classifier(depth: int = 2, frozen: int = 0, seed: int = 0, **network: Any) -
     return model, freeze_blocks(model, made, frozen)
 
 
+def shaken(model: nn.Module) -> nn.Module:
+    """The model to be evaluated, its norm layers with values that no fresh model has, so that no residual branch is
+    zero."""
+    generator = torch.Generator().manual_seed(5)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor in (module.weight, module.bias, module.running_mean, module.running_var):
+                assert tensor is not None
+                tensor.data = torch.rand(tensor.shape, generator=generator) + 0.5
+    return model.eval()
+
+
 def train(model: nn.Module, data: Loaded, recipe: Recipe, *, lr: float = 3e-3, **more: Any) -> list[Epoch]:
     """All epochs of a training with seed 5."""
     return list(epochs(model, data, recipe, lr=lr, seed=5, view=VIEW, **{"augment": "flip_shift"} | more))

@@ -35,16 +35,5 @@ def small_size(name: str) -> int:
     return max(32, info.smallest(None, "block") + -info.smallest(None, "block") % info.multiple)
 
 
-def randomise(model: nn.Module) -> nn.Module:
-    """Norm layers with values of their own, so that no residual branch is zero."""
-    generator = torch.Generator().manual_seed(1)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            for tensor in (module.weight, module.bias, module.running_mean, module.running_var):
-                assert tensor is not None
-                tensor.data = torch.rand(tensor.shape, generator=generator) + 0.5
-    return model.eval()
-
-
 def count_parameters(module: nn.Module) -> int:
     return sum(each.numel() for each in module.parameters())

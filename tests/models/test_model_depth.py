@@ -4,7 +4,8 @@ import pytest
 import timm
 import torch
 import torchvision
-from built import build_meta, randomise, whole_meta
+from built import build_meta, whole_meta
+from small import shaken
 from torch import Tensor, nn
 
 from sweeper import models
@@ -57,7 +58,7 @@ def test_resnet50_stages_end_at_the_published_layer_points(stage: int, point: in
 
 @pytest.mark.parametrize("depth", [1, 2, 5, 8])
 def test_a_cut_resnet_gives_the_activation_that_timms_whole_model_has_there(depth: int) -> None:
-    whole = randomise(timm.create_model("resnet18", num_classes=0))
+    whole = shaken(timm.create_model("resnet18", num_classes=0))
     cut = _cut_like(whole, "resnet18", depth, "layer")
     with torch.no_grad():
         assert torch.equal(cut(_images()), _activation(whole, RESNET18_TAPS[depth - 1], _images()))
@@ -65,7 +66,7 @@ def test_a_cut_resnet_gives_the_activation_that_timms_whole_model_has_there(dept
 
 @pytest.mark.parametrize("stage", [1, 3])
 def test_a_densenet_cut_behind_a_block_gives_the_activation_of_timms_transition(stage: int) -> None:
-    whole = randomise(timm.create_model("densenet121", num_classes=0))
+    whole = shaken(timm.create_model("densenet121", num_classes=0))
     cut = _cut_like(whole, "densenet121", stage, "block")
     with torch.no_grad():
         theirs = _activation(whole, f"features.transition{stage}", _images())
@@ -74,7 +75,7 @@ def test_a_densenet_cut_behind_a_block_gives_the_activation_of_timms_transition(
 
 @pytest.mark.parametrize("layers", [1, 6])
 def test_a_densenet_cut_in_a_dense_block_joins_its_input_and_what_its_layers_add_in_timm(layers: int) -> None:
-    whole = randomise(timm.create_model("densenet121", num_classes=0))
+    whole = shaken(timm.create_model("densenet121", num_classes=0))
     parts = ["features.pool0", *(f"features.denseblock1.denselayer{number + 1}" for number in range(layers))]
     cut = _cut_like(whole, "densenet121", 1 + layers, "layer")
     with torch.no_grad():
@@ -104,7 +105,7 @@ def test_the_uncut_alexnet_gives_torchvisions_features() -> None:
 
 @pytest.mark.parametrize("name", FULL)
 def test_the_uncut_backbone_gives_timms_own_features(name: str) -> None:
-    whole = randomise(timm.create_model(name, num_classes=0))
+    whole = shaken(timm.create_model(name, num_classes=0))
     backbone, images = _cut_like(whole, name, None, "block"), _images(75)
     with torch.no_grad():
         torch.testing.assert_close(backbone(images).mean((2, 3)), whole(images), rtol=1e-5, atol=1e-6)

@@ -6,7 +6,8 @@ import pytest
 import timm
 import torch
 import torchvision
-from built import EVERY, GRAINS, OFTEN, build_meta, count_parameters, randomise, small_size, whole_meta
+from built import EVERY, GRAINS, OFTEN, build_meta, count_parameters, small_size, whole_meta
+from small import shaken
 from torch import Tensor, nn
 
 from sweeper import models
@@ -34,7 +35,7 @@ def _build(name: str, depth: int | None = None, grain: Grain = "block") -> Class
 @lru_cache(maxsize=2)
 def _whole(name: str) -> Classifier:
     whole = _build(name)
-    randomise(whole)
+    shaken(whole)
     return whole
 
 

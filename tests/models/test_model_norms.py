@@ -3,7 +3,7 @@
 import pytest
 import timm.layers
 import torch
-from built import randomise
+from small import shaken
 from torch import nn
 
 from sweeper import models
@@ -36,7 +36,7 @@ def _kind(module: nn.Module) -> str:
 def _build(name: str) -> Classifier:
     torch.manual_seed(0)
     built = models.build(Network(model=name), classes=2)
-    randomise(built)
+    shaken(built)
     return built
 
 

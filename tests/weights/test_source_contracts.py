@@ -11,6 +11,7 @@ import timm
 import torch
 import torchvision
 from safetensors.torch import save_file
+from small import shaken
 from torch import Tensor, nn
 
 from sweeper import models, weights
@@ -42,17 +43,6 @@ def torch_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     (tmp_path / "torch" / "hub" / "checkpoints").mkdir(parents=True)
     return tmp_path / "torch" / "hub" / "checkpoints"
-
-
-def _shaken(model: nn.Module) -> nn.Module:
-    """The model after its norm layers saw images and its weights took a step away from a fresh one's."""
-    generator = torch.Generator().manual_seed(5)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            for tensor in (module.weight, module.bias, module.running_mean, module.running_var):
-                assert tensor is not None
-                tensor.data = torch.rand(tensor.shape, generator=generator) + 0.5
-    return model.eval()
 
 
 def _build(model: str, size: int, **values: object) -> Classifier:
@@ -127,7 +117,7 @@ def test_a_missing_library_is_named(site: Site) -> None:
 @pytest.mark.parametrize("model", RADIMAGENET_FILES)
 def test_radimagenet_gives_the_features_of_the_model_in_its_file(model: str, site: Site) -> None:
     images = _images(107)  # Inception-v3 needs 75 pixels
-    theirs = _save_sequential(model, _shaken(THEIRS[model]()), site).eval()
+    theirs = _save_sequential(model, shaken(THEIRS[model]()), site).eval()
     ours = _build(model, 107)
     report = weights.pour(Weights(source="radimagenet"), ours, seed=0, site=site)
     assert len(report.loaded) == len(ours.backbone.state_dict())
@@ -148,7 +138,7 @@ def test_a_radimagenet_file_of_another_model_is_refused(model: str, site: Site) 
 
 
 def test_dinos_resnet50_gives_the_features_of_the_model_in_its_file(torch_home: Path, site: Site) -> None:
-    theirs = _shaken(torchvision.models.resnet50(weights=None))
+    theirs = shaken(torchvision.models.resnet50(weights=None))
     theirs.fc = nn.Identity()
     torch.save(theirs.state_dict(), torch_home / DINO_RESNET)
     ours, images = _build("resnet50", 64), _images(64)
@@ -183,7 +173,7 @@ def test_dinos_vits_have_the_tensors_of_the_models_they_serve(model: str, named:
 def test_chest_xray_weights_of_one_channel_see_grey_alike_through_three(tmp_path: Path, site: Site) -> None:
     theirs = torchvision.models.densenet121(weights=None)
     theirs.get_submodule("features").conv0 = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
-    _shaken(theirs)
+    shaken(theirs)
     names = {name: tensor for name, tensor in theirs.state_dict().items() if name.startswith("features.")}
     save_file(names, tmp_path / "xrv.safetensors")
     ours = _build("densenet121", 64)

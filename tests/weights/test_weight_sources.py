@@ -13,6 +13,7 @@ import timm
 import torch
 import torchvision
 from safetensors.torch import load_file, save_file
+from small import shaken
 from torch import nn
 
 from sweeper import models, weights
@@ -68,7 +69,7 @@ def from_hub(tmp_path_factory: pytest.TempPathFactory) -> FromHub:
     snapshot.mkdir(parents=True)
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(snapshot.name)
-    cached = _shaken(timm.create_model("resnet10t"))
+    cached = shaken(timm.create_model("resnet10t")).state_dict()
     save_file(cached, snapshot / "model.safetensors")
     environment = os.environ | {"HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     environment.pop("HF_HUB_CACHE", None)
@@ -82,7 +83,7 @@ def radimagenet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Site, nn.Modu
     """A data folder with a file as the authors make theirs, and the torchvision model that is in it."""
     folder = tmp_path_factory.mktemp("data")
     whole = torchvision.models.resnet50(weights=None)
-    _shaken(whole)
+    shaken(whole)
     features = nn.Module()
     features.backbone = nn.Sequential(*list(whole.children())[:-1])
     (folder / "RadImageNet_pytorch").mkdir()
@@ -90,21 +91,10 @@ def radimagenet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Site, nn.Modu
     return Site(data=folder, cache=folder, storage=folder, tracking=""), features.backbone.eval()
 
 
-def _shaken(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The model's state after every norm layer got values that no fresh model has."""
-    generator = torch.Generator().manual_seed(5)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            for tensor in (module.weight, module.bias, module.running_mean, module.running_var):
-                assert tensor is not None
-                tensor.data = torch.rand(tensor.shape, generator=generator) + 0.5
-    return model.state_dict()
-
-
 def _mini(seed: int = 0) -> Classifier:
     torch.manual_seed(seed)
     model = models.build(Network(model="cbr_mini"), classes=2)
-    _shaken(model)
+    shaken(model)
     return model
 
 
