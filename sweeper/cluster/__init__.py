@@ -29,9 +29,7 @@ def connect() -> str:
         "RAY_AIR_NEW_OUTPUT": "0",  # with verbose=0 Tune then says nothing; `live` does
     }
     os.environ.update({name: os.environ.get(name, value) for name, value in settings.items()})
-    address = (
-        os.environ["RAY_ADDRESS"] if is_shared() else "local"
-    )  # else it joins what was last started on this machine
+    address = os.environ["RAY_ADDRESS"] if is_shared() else "local"  # by itself Ray joins what was last started here
     context = ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     for name in ("ray", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -57,10 +55,7 @@ def _parts() -> dict[str, tuple[str, int]]:
     own = ray.get_runtime_context().get_node_id()
     node = next(each for each in ray.nodes() if each["NodeID"] == own)
     parts = {"raylet": (node["NodeManagerAddress"], node["NodeManagerPort"])}
-    if os.environ.get("RAY_ADDRESS", "local") in (
-        "",
-        "local",
-    ):  # a cluster may start its own anew, and Ray waits a minute for it
+    if not is_shared():  # a cluster may start its own anew, and Ray waits a minute for it
         host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
         parts["GCS"] = (host, int(port))
     return parts

@@ -65,7 +65,7 @@ def info(name: str) -> ModelInfo | None:
         return replace(known, tags=tags)
     try:
         with _refusing(name):
-            groups = _groups(name, drawn)
+            groups = _groups(drawn)
             stages = count_layers(groups["block"], groups["layer"])
     except ValueError as error:
         return ModelInfo(family="generic", stages=(), tags=tags, refused=str(error))
@@ -122,14 +122,14 @@ def _draw(name: str, channels: int, size: int) -> Any:
     return timm.create_model(name, in_chans=channels, num_classes=0, **fixed)
 
 
-def _groups(name: str, backbone: nn.Module) -> dict[Grain, Groups]:
+def _groups(backbone: nn.Module) -> dict[Grain, Groups]:
     return {grain: find_groups(backbone, grain) for grain in _GRAINS}
 
 
 @lru_cache(maxsize=64)
 def _study(name: str, channels: int, size: int) -> _Study:
     with _refusing(name), _reference(name, channels, size) as (backbone, image):
-        groups = _groups(name, backbone)
+        groups = _groups(backbone)
         count_layers(groups["block"], groups["layer"])
         layout, pool, width = find_pooling(backbone, image)
         inside = record(backbone, backbone.forward_features, image)

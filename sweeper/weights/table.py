@@ -1,6 +1,6 @@
 """The sources of weights that a study can name, each with its contract: who made it, and how its images looked.
 
-It imports no torch; `sources.py` reads what is listed here, and `problem.py` judges a cell by it.
+It imports no torch; `sources.py` reads what is listed here, and `judging.py` judges a cell by it.
 """
 
 from collections.abc import Mapping

@@ -14,8 +14,11 @@ _CHILDREN: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "densenet121": {"0": "features"},
         # made with aux_logits=False: the auxiliary head would shift what follows Mixed_6e
         "inception_v3": {
-            **{"0": "Conv2d_1a_3x3", "1": "Conv2d_2a_3x3", "2": "Conv2d_2b_3x3"},
-            **{"4": "Conv2d_3b_1x1", "5": "Conv2d_4a_3x3"},
+            "0": "Conv2d_1a_3x3",
+            "1": "Conv2d_2a_3x3",
+            "2": "Conv2d_2b_3x3",
+            "4": "Conv2d_3b_1x1",
+            "5": "Conv2d_4a_3x3",
             **{str(7 + number): f"Mixed_5{letter}" for number, letter in enumerate("bcd")},
             **{str(10 + number): f"Mixed_6{letter}" for number, letter in enumerate("abcde")},
             **{str(15 + number): f"Mixed_7{letter}" for number, letter in enumerate("abc")},
