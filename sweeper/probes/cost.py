@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.benchmark import Timer
 
 from sweeper import models
 from sweeper.cell import NEUTRAL, Network
@@ -59,6 +58,8 @@ def latency(model: nn.Module, images: Tensor, *, threads: int = 1, warm_up: int 
             f"latency needs at least 1 thread, 1 pass to warm up and more than 0 seconds, not {threads}, {warm_up} and "
             f"{seconds:g}"
         )
+    from torch.utils.benchmark import Timer  # here, where a time is taken: it looks for a compiler of CUDA, and says so
+
     _check_device(model, images)
     was_training = model.training
     timer = Timer("model(images)", globals={"model": model.eval(), "images": images}, num_threads=threads)
