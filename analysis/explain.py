@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("figure", type=Path, help="its PNG, PDF, CSV or JSON")
     try:
         print(as_text(explain(parser.parse_args(arguments).figure)))
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         written = export(chosen.study, chosen.out, Site.from_environment(), kinds=chosen.rows, formats=chosen.formats)
-    except (LookupError, ValueError) as error:
+    except (OSError, LookupError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
     for path in written:

@@ -89,12 +89,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("study", help="the study's name, as in Sweep(name=...)")
     parser.add_argument("out", nargs="?", type=Path, help="a folder; else the study's own folder in the storage")
     options = parser.parse_args(arguments)
-    site = Site.from_environment()
     try:
+        site = Site.from_environment()
         out = options.out or site.study(options.study)
         found = report(options.study, out, site)
         page = write_page(options.study, out, site, found.files)
-    except (LookupError, ValueError) as error:
+    except (OSError, LookupError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
     print(found.text)

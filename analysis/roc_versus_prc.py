@@ -92,9 +92,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plate = demonstration(chosen.seed)
     told = {"version": 1, "figure": plate.name, "shows": plate.shows, "csv": f"{plate.name}.csv"}
     told |= {"command": f"python -m analysis.roc_versus_prc {shlex.join(arguments)}"}
-    save(plate, chosen.out, told | {"studies": [], "commits": [], "cells": [], "published": []})
     table = areas(chosen.seed)
-    table.to_csv(chosen.out / "roc_versus_prc_areas.csv", index=False)
+    try:
+        save(plate, chosen.out, told | {"studies": [], "commits": [], "cells": [], "published": []})
+        table.to_csv(chosen.out / "roc_versus_prc_areas.csv", index=False)
+    except OSError as error:
+        print(error, file=sys.stderr)
+        return 1
     print(table.to_string(index=False))
     return 0
 

@@ -168,7 +168,7 @@ def run(
         wanted = [*(makers if chosen.study else ()), *(published if folder else ())]
         for line in make(wanted, record, chosen.out, f"python -m analysis.{study} {shlex.join(arguments)}"):
             print(line)
-    except (LookupError, ValueError) as error:
+    except (OSError, LookupError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

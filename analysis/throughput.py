@@ -135,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         found = by_model(chosen.study), by_device(chosen.study, slots=chosen.slots)
-    except (LookupError, ValueError) as error:
+    except (OSError, LookupError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
     print("\n\n".join(each.to_string(index=False, float_format="{:.4g}".format) for each in found))

@@ -5,6 +5,7 @@ the study's cells start from them. Scores only order; what is published here say
 """
 
 import sys
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -111,5 +112,10 @@ def _words(rows: pd.DataFrame, axes: list[str]) -> pd.Series:
     return texts
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Writes the tables and returns the exit code."""
+    return run("transferability", (correlations, candidates), arguments)
+
+
 if __name__ == "__main__":
-    sys.exit(run("transferability", (correlations, candidates)))
+    sys.exit(main())

@@ -6,7 +6,7 @@ tracking server is not asked for curves, nor for more than that its files are th
 everything. In runs from before there were manifests, a changed bit of a state's numbers is not seen.
 
 Exit codes: 0 sound, 1 error (no such study, MLflow away, another driver at work), 2 a mistake in the command, 3 damage
-found (with --repair: found and queued again, so that running the study's file makes just that anew).
+found (with --repair: found and queued again, so that running the study's file makes just that anew), 130 interrupted.
 """
 
 import argparse
@@ -68,18 +68,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--read-data", action="store_true", help="read every file and compute the scores again")
     parser.add_argument("--repair", action="store_true", help="queue what is damaged again, and nothing else")
     options = parser.parse_args(arguments)
-    site = Site.from_environment()
-    site = replace(site, patience=min(site.patience, _PATIENCE))
     try:
+        site = Site.from_environment()
+        site = replace(site, patience=min(site.patience, _PATIENCE))
         if options.repair:
             verdicts = _repair(site, options.study, options.read_data)
         else:
             verdicts = _told(check(site, options.study, read=options.read_data))
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)
+        return 130
     except (OSError, ValueError, LookupError, RuntimeError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     except sqlite3.Error as error:
-        print(f"SQLite cannot read {site.tracking}: {error}", file=sys.stderr)
+        print(f"SQLite cannot read {Site.from_environment().tracking}: {error}", file=sys.stderr)
         return 1
     damaged = {each.key for each in verdicts if each.lines}
     if damaged and not options.repair:

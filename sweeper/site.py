@@ -3,6 +3,7 @@
 Nothing here decides a result, so nothing here is part of a key.
 """
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,12 +42,23 @@ class Site:
             cache=_path("SWEEPER_CACHE", platformdirs.user_cache_path("sweeper")),
             storage=storage,
             tracking=os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage / 'mlflow.db'}",
-            patience=float(os.environ.get("SWEEPER_PATIENCE") or 600),
+            patience=_seconds("SWEEPER_PATIENCE", 600.0),
         )
 
     def study(self, name: str) -> Path:
         """The folder of one study's own files: rate searches, table, figures."""
         return self.storage / "studies" / name
+
+
+def _seconds(variable: str, default: float) -> float:
+    given = os.environ.get(variable)
+    try:
+        seconds = float(given or default)
+    except ValueError:
+        seconds = math.nan
+    if not seconds >= 0:
+        raise ValueError(f"{variable} is {given}; it must be a number of seconds, at least 0")
+    return seconds
 
 
 def _path(variable: str, default: Path) -> Path:

@@ -22,6 +22,13 @@ def test_a_url_that_is_no_folder_of_this_machine_is_refused(
         Site.from_environment()
 
 
+@pytest.mark.parametrize("given", ["soon", "-1", "nan"])
+def test_a_patience_that_is_no_time_is_refused_by_its_variable(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWEEPER_PATIENCE", given)
+    with pytest.raises(ValueError, match=f"SWEEPER_PATIENCE is {given}; it must be a number of seconds, at least 0"):
+        Site.from_environment()
+
+
 def test_a_relative_path_means_the_folder_where_the_command_is_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,28 +34,36 @@ _WIDE = 200
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Lists the sets or verifies one, and returns the exit code."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    site = Site.from_environment()
-    if options.name is None:
-        _list(site, every=options.all, missing=options.missing)
-        return 0
-    if options.all or options.missing:
-        parser.error("--all and --missing are for the list: leave the name out")
-    if options.size < SMALLEST:
-        parser.error(f"--size is {options.size}; it must be at least {SMALLEST} pixels")
+    options = _options(arguments)
     try:
-        dataset = DATASETS[options.name]
-    except (UnknownDatasetError, ValueError) as error:
-        parser.error(str(error))
-    try:
-        return _verify(dataset, site, options.out or site.cache / "contact_sheets", options.size)
+        site = Site.from_environment()
+        if options.name is None:
+            _list(site, every=options.all, missing=options.missing)
+            return 0
+        return _verify(DATASETS[options.name], site, options.out or site.cache / "contact_sheets", options.size)
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         return 130
     except (OSError, ValueError, LookupError, RuntimeError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """What is asked for; a mistake ends the program with 2."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.name is None:
+        return options
+    if options.all or options.missing:
+        parser.error("--all and --missing are for the list: leave the name out")
+    if options.size < SMALLEST:
+        parser.error(f"--size is {options.size}; it must be at least {SMALLEST} pixels")
+    try:
+        DATASETS[options.name]
+    except (UnknownDatasetError, ValueError) as error:
+        parser.error(str(error))
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:
