@@ -1,4 +1,4 @@
-"""BIMCV-COVID19+ chest X-rays as study 4 cut them: tables of path and label for three parts, images in `crop`.
+"""BIMCV-COVID19+ chest X-rays as Peng et al. 2023 cut them: tables of path and label for three parts, images in `crop`.
 
 `bimcv` reads the tables with the noisy labels that the study's table 1 is about, `bimcv_clean` the others, each from
 the first `<exp>` folder, sorted by name: the others hold the same images in other parts. The study has not released

@@ -1,4 +1,4 @@
-"""BUSI: breast ultrasound, malignant against the rest; the images of no tumour count as benign, as in study 0.
+"""BUSI: breast ultrasound, malignant against the rest; images of no tumour count as benign (Juodelyte et al. 2023).
 
 Masks are skipped. Patients are not told, so each image is its own. Never use it with `breastmnist` as source and
 target: they show the same patients. `busi3` keeps the three classes.

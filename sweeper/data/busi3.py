@@ -1,6 +1,6 @@
 """BUSI in its own three classes: breast ultrasound of no tumour, a benign and a malignant one.
 
-`busi` is the same archive as study 0 reads it, in two classes. Masks are skipped.
+`busi` is the same archive as Juodelyte et al. 2023 read it, in two classes. Masks are skipped.
 """
 
 from functools import partial

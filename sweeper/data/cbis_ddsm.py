@@ -2,10 +2,11 @@
 
 The four tables have a row per abnormality; an image is named by the first folder of its path, as
 `Mass-Training_P_00001_LEFT_CC`, and a benign finding without callback is benign. `cbis_ddsm` pools masses and
-calcifications as study 0 does. Each kind has official parts, but 31 patients who have both are in the training part of
-one and in the test part of the other: fold 0 of the pool is refused, that of `cbis_ddsm_mass` and `cbis_ddsm_calc` is
-not. 71 views lie in the archive twice, once for each kind, 16 of them with one benign and one malignant finding; both
-images stay, each with its own label, and both are of one patient. Crops and masks of the lesions are not read.
+calcifications as Juodelyte et al. 2023 do. Each kind has official parts, but 31 patients who have both are in the
+training part of one and in the test part of the other: fold 0 of the pool is refused, that of `cbis_ddsm_mass` and
+`cbis_ddsm_calc` is not. 71 views lie in the archive twice, once for each kind, 16 of them with one benign and one
+malignant finding; both images stay, each with its own label, and both are of one patient. Crops and masks of the
+lesions are not read.
 """
 
 from functools import partial

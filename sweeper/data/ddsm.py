@@ -1,8 +1,8 @@
-"""DDSM by the lists of study 1: whole mammograms, abnormal against normal, or in the three classes.
+"""DDSM by the lists of Matsoukas et al. 2022: whole mammograms, abnormal against normal, or in the three classes.
 
-`DDSM/ddsm_raw_image_lists/{train,val,test}.txt` name a file of `DDSM/ddsm_raw` a line; its class begins its name, as
-in `cancer_15-B_3504_1.RIGHT_CC.LJPEG.1.jpg`. The patch mode of study 1's code, which nothing reaches, is not read.
-Never use it with `cbis_ddsm` as source and target: that is a selection of the same films.
+`DDSM/ddsm_raw_image_lists/{train,val,test}.txt` name a file of `DDSM/ddsm_raw` a line; its class begins its name, as in
+`cancer_15-B_3504_1.RIGHT_CC.LJPEG.1.jpg`. The patch mode of Matsoukas et al.'s code, which nothing reaches, is not
+read. Never use it with `cbis_ddsm` as source and target: that is a selection of the same films.
 """
 
 import re

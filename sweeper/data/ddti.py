@@ -1,9 +1,9 @@
 """DDTI: ultrasound of thyroid nodules, malignant where the radiologists' TI-RADS is 4 or more.
 
-Two sets read the same archive, `<case>.xml` beside `<case>_<image>.jpg`. `ddti` is study 0's: 480 images of 390 cases,
-where a case without TI-RADS counts as 1, hence as benign (131 images are labelled so by nobody). `ddti_graded` leaves
-those cases out and has the 349 images that the authors of RadImageNet use. A case is a patient, and there is no
-official split. The marks of the nodules are not read, but an image that a mark names must be there.
+Two sets read the same archive, `<case>.xml` beside `<case>_<image>.jpg`. `ddti` is Juodelyte et al.'s: 480 images of
+390 cases, where a case without TI-RADS counts as 1, hence as benign (131 images are labelled so by nobody).
+`ddti_graded` leaves those cases out and has the 349 images that the authors of RadImageNet use. A case is a patient,
+and there is no official split. The marks of the nodules are not read, but an image that a mark names must be there.
 """
 
 import re

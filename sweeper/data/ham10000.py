@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _CLASSES = ("nv", "mel", "bkl", "bcc", "akiec", "vasc", "df")
-"""In the order of study 4, whose class weights count so."""
+"""In the order of Peng et al. 2023, whose class weights count so."""
 _TABLES = ("HAM10000_metadata.csv", "HAM10000_metadata.tab", "HAM10000_metadata")
 _FOLDERS = ("HAM10000_images_part_1", "HAM10000_images_part_2", "HAM10000_images", "images", "jpgs")
 _REMEDY = f"unpack the two image archives and {_TABLES[0]} of doi.org/10.7910/DVN/DBW86T there"

@@ -38,7 +38,7 @@ KIMIA960 = listed_images(
     folders=("kimia_path_960", "KIMIA_Path_960", "KimiaPath960", "kimia960"),
     read=_read,
     classes=_CLASSES,
-    metric="auroc_weighted",  # of study 0, version 1
+    metric="auroc_weighted",  # of Juodelyte et al. 2023, version 1
     channels=3,
     cite="Kumar et al. 2017, A comparative study of CNN, BoVW and LBP for classification of histopathological images, "
     "IEEE SSCI",

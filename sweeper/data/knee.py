@@ -1,9 +1,9 @@
-"""The knee slices of study 0: sagittal slices of MRNet, selected for the ligament or for the meniscus.
+"""The knee slices of Juodelyte et al. 2023: sagittal slices of MRNet, selected for the ligament or for the meniscus.
 
 `images/acl` and `images/meniscus` hold `<exam>_sagittal_*.png`. A slice selected for a structure has that structure's
-class where the exam's table says it is torn, and is `normal` otherwise. Study 0 labels the meniscus of the official
-validation exams by their `abnormal` table; here it is the meniscus table, so some labels differ. Official parts are
-pooled, as there. `mrnet` reads the whole volumes: never use the two as source and target.
+class where the exam's table says it is torn, and is `normal` otherwise. Juodelyte et al. 2023 label the meniscus of the
+official validation exams by their `abnormal` table; here it is the meniscus table, so some labels differ. Official
+parts are pooled, as there. `mrnet` reads the whole volumes: never use the two as source and target.
 """
 
 from pathlib import Path
@@ -49,7 +49,7 @@ KNEE = listed_images(
     folders=("knee",),
     read=_read,
     classes=("normal", *_STRUCTURES),
-    metric="auroc_weighted",  # of study 0, version 1
+    metric="auroc_weighted",  # of Juodelyte et al. 2023, version 1
     channels=1,
     cite="Bien et al. 2018, PLoS Medicine 15:e1002699; slices of Mei et al. 2022, Radiology: AI 4:e210315",
     licence="Stanford University dataset research use agreement",

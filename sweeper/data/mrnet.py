@@ -1,10 +1,11 @@
 """MRNet: sagittal slices of knee MRI, labelled by what was found in the exam.
 
-`mrnet_abnormal`, `mrnet_acl` and `mrnet_meniscus` are the three official questions. `mrnet` has study 0's three
-classes: an exam with a torn anterior cruciate ligament is `acl`, another with a torn meniscus `meniscus`, any other
-`normal`; an exam with both tears is `acl`. Study 0 labels the meniscus of the official validation exams by their
-`abnormal` table; here it is the meniscus table. The label is the exam's, so most slices of a torn knee show no tear:
-`knee` has the slices that were selected for study 0. The axial and the coronal series are not read.
+`mrnet_abnormal`, `mrnet_acl` and `mrnet_meniscus` are the three official questions. `mrnet` has Juodelyte et al.'s
+three classes: an exam with a torn anterior cruciate ligament is `acl`, another with a torn meniscus `meniscus`, any
+other `normal`; an exam with both tears is `acl`. Juodelyte et al. 2023 label the meniscus of the official validation
+exams by their `abnormal` table; here it is the meniscus table. The label is the exam's, so most slices of a torn knee
+show no tear: `knee` has the slices that were selected for Juodelyte et al. 2023. The axial and the coronal series are
+not read.
 
 The official validation part is the test part here, because the hidden test exams are not handed out.
 """

@@ -1,10 +1,10 @@
 """PatchCamelyon: 96 pixel patches of lymph node sections, tumour in the middle or not, read row by row from HDF5.
 
-`pcam` has the official parts. `pcam_small` and `pcam_middle` are subsets of the three parts together, as study 0 draws
-them, without official split: pandas' `sample(n=10000, random_state=22)` and `sample(n=100000, random_state=2)` of the
-rows of train, valid and test, one after the other, each in the order of its file. Study 0 draws from a listing of
-exported files in the order of its disk, in which later parts had overwritten rows of earlier ones; which rows it drew
-is therefore not known, only how many and how.
+`pcam` has the official parts. `pcam_small` and `pcam_middle` are subsets of the three parts together, as Juodelyte et
+al. 2023 draw them, without official split: pandas' `sample(n=10000, random_state=22)` and `sample(n=100000,
+random_state=2)` of the rows of train, valid and test, one after the other, each in the order of its file. Juodelyte et
+al. 2023 draw from a listing of exported files in the order of their disk, in which later parts had overwritten rows of
+earlier ones; which rows they drew is therefore not known, only how many and how.
 """
 
 import os

@@ -1,7 +1,7 @@
 """How alike two layers see the same samples: canonical correlations, of all features (CCA) or the main ones (SVCCA).
 
-The mean weighted by what a correlation stands for is in `pwcca`, study 0's draws are in `drawn_cca`. Nothing is
-regularised: a direction that a layer does not have takes no part, instead of a small constant added to all.
+The mean weighted by what a correlation stands for is in `pwcca`, Juodelyte et al.'s draws are in `drawn_cca`. Nothing
+is regularised: a direction that a layer does not have takes no part, instead of a small constant added to all.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""CKA from batches of images, whose sums add up in any order and place: minibatch CKA, and study 1's mean over batches.
+"""CKA from batches of images, in any order: minibatch CKA, and the mean over batches of Matsoukas et al. 2022.
 
 Both are other estimators than `cka` of all images at once, which needs the features of all images in one place.
 """

@@ -1,4 +1,4 @@
-"""How far training moved the weights of each block: as study 1 measures it, relative to the start, and in direction.
+"""How far training moved the weights of each block: as Matsoukas et al. 2022 have it, relatively, in direction.
 
 Which tensors count (weights, but no buffers and no normalisation layers) is the caller's to say, since a state's names
 do not tell them apart.
@@ -38,7 +38,7 @@ def l2_by_block(start: State, trained: State, keys: Mapping[str, Sequence[str]])
 
 
 def l2_total(distances: Mapping[str, float]) -> float:
-    """The mean of `l2_by_block` over the blocks that have a distance: study 1's `total`; NaN where none has one."""
+    """The mean of `l2_by_block` over the blocks that have a distance: `total`; NaN where none has one."""
     told = [distance for distance in distances.values() if not math.isnan(distance)]
     return math.fsum(told) / len(told) if told else math.nan
 

@@ -1,4 +1,4 @@
-"""Mean CCA of two models' maps as study 0 measured it: some positions, some channels, drawn again and again.
+"""Mean CCA of two models' maps as Juodelyte et al. 2023 measured it: positions and channels, drawn again and again.
 
 The maps are given; which images they were made of, and by which models, is the caller's to say.
 """

@@ -16,7 +16,7 @@ Positions = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Draws:
-    """Study 0's draws of positions and channels, as `drawn_cca` makes them; their rows are what leaves the actor."""
+    """Positions and channels drawn as `drawn_cca` draws them; their rows are what leaves the actor."""
 
     seed: int
     points: int

@@ -47,7 +47,7 @@ def test_the_validation_folder_may_be_absent(tmp_path: Path) -> None:
 
 def test_patients_are_those_that_the_published_code_reads(shared_data: Path) -> None:
     def published(name: str) -> str:
-        return name.lstrip("IMNORMAL2").lstrip("-IM").replace("_", "-").split("-")[0]  # noqa: B005 (study 0's rule)
+        return name.lstrip("IMNORMAL2").lstrip("-IM").replace("_", "-").split("-")[0]  # noqa: B005 (Juodelyte et al.'s rule)
 
     index = CHEST.index(shared_data)
     assert list(index["patient"]) == [published(Path(image).name) for image in index["image"]]

@@ -1,4 +1,4 @@
-"""MRNet's volumes, and the selected slices of study 0."""
+"""MRNet's volumes, and the selected slices of Juodelyte et al. 2023."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""BIMCV as study 4 reads it, with noisy and clean tables and two `exp` folders."""
+"""BIMCV as Peng et al. 2023 read it, with noisy and clean tables and two `exp` folders."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""DDSM's pictures and the lists of study 1."""
+"""DDSM's pictures and the lists of Matsoukas et al. 2022."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The slices of study 0, beside MRNet's tables."""
+"""The slices of Juodelyte et al. 2023, beside MRNet's tables."""
 
 from pathlib import Path
 

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def golden_layers() -> tuple[np.ndarray, np.ndarray]:
-    """Two layers that share eight factors, as in the golden values of google/svcca and study 1's CKA."""
+    """Two layers that share eight factors, as in the golden values of google/svcca and Matsoukas et al.'s CKA."""
     draw = np.random.RandomState(0)
     factors = draw.randn(8, 500)
     first = draw.randn(20, 8) @ factors + 0.5 * draw.randn(20, 500)

@@ -1,4 +1,4 @@
-"""Agreement of predictions against scikit-learn's kappa, hand counts, study 0's formula, and simulated independence."""
+"""Agreement against scikit-learn's kappa, hand counts, a published formula, and simulated independence."""
 
 import math
 
@@ -70,7 +70,7 @@ def test_four_images_counted_by_hand() -> None:
 
 
 def test_the_legacy_expectation_is_of_the_first_cells_accuracy_alone() -> None:
-    # Accuracies 3/4 and 1/4: 3/16 + 3/16 if independent, 9/16 + 1/16 as study 0's code has it.
+    # Accuracies 3/4 and 1/4: 3/16 + 3/16 if independent, 9/16 + 1/16 as Juodelyte et al.'s code has it.
     tables = _choices([0, 0, 0, 1], [0] * 4, 2), _choices([0, 1, 1, 1], [0] * 4, 2)
     found, turned = agreement(*tables, "binary"), agreement(*tables[::-1], "binary")
     assert (found["mistake_expected"], found["mistake_expected_legacy"]) == pytest.approx((6 / 16, 10 / 16))

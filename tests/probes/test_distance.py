@@ -1,4 +1,4 @@
-"""Distances of weights against closed forms, against scipy, and against the defect of study 1's code."""
+"""Distances of weights against closed forms, against scipy, and against the defect of Matsoukas et al.'s code."""
 
 import math
 from collections.abc import Callable
@@ -46,7 +46,7 @@ def test_weights_that_did_not_move_have_distance_zero() -> None:
 
 
 def test_only_the_block_that_moved_has_a_distance() -> None:
-    # Study 1's code compared the whole states for every block and so gave all blocks one value.
+    # Matsoukas et al.'s code compared the whole states for every block and so gave all blocks one value.
     trained = _state(0) | {"body.weight": _state(1)["body.weight"]}
     found = l2_by_block(_state(0), trained, KEYS)
     assert found["stem"] == 0.0 < found["body"]

@@ -1,4 +1,4 @@
-"""Study 0's draws against CCA of all positions, and what is drawn alike for both models."""
+"""Juodelyte et al.'s draws against CCA of all positions, and what is drawn alike for both models."""
 
 import numpy as np
 import pytest

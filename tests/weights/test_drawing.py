@@ -1,4 +1,4 @@
-"""The samplers of study 1 beside the Gaussian one, against numpy and scipy."""
+"""The samplers of Matsoukas et al. 2022 beside the Gaussian one, against numpy and scipy."""
 
 import numpy as np
 import pytest

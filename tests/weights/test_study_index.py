@@ -1,4 +1,4 @@
-"""Study 1's transferred layers, tensor by tensor, against its definition written down a second time on timm's names."""
+"""Matsoukas et al.'s transferred layers by tensors, against their definition in timm's names."""
 
 import subprocess
 import sys
