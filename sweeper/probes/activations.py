@@ -6,15 +6,16 @@ models, a forward pass of 256 images, and the reduced features of one piece of 1
 
 import logging
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import ray
 import torch
+from ray.exceptions import RayActorError
 
 from sweeper.orphan import die_with_parent
-from sweeper.outcome import Devices
+from sweeper.outcome import ATTEMPTS, Devices
 from sweeper.probes.making import Task, make
 from sweeper.probes.needs import located
 from sweeper.site import Site
@@ -23,22 +24,43 @@ from sweeper.site import Site
 def made(tasks: Sequence[Task], site: Site, *, slots: int, devices: Devices) -> Iterator[int]:
     """The number of each task, from 0, when it is done, in any order.
 
+    Where a process dies (killed, its node lost), all begin again with the tasks that are left.
+
     Raises:
         ValueError: why a task cannot be made.
+        RuntimeError: when processes died three times without a task done in between.
     """
-    if not tasks:
-        return
+    left, deaths = dict(enumerate(tasks)), 0
+    while left:
+        try:
+            for number in _stream(left, site, min(slots, len(left)), devices):
+                del left[number]
+                deaths = 0
+                yield number
+        except RayActorError as error:
+            deaths += 1
+            if deaths == ATTEMPTS:
+                raise RuntimeError(
+                    f"{ATTEMPTS} times a process died that made what probes need (killed, or out of memory), with "
+                    f"{len(left)} pieces left; Ray's logs say more, and the same command goes on"
+                ) from error
+
+
+def _stream(left: Mapping[int, Task], site: Site, actors: int, devices: Devices) -> Iterator[int]:
+    """The numbers of the tasks that are left, by actors that Ray does not start again: it warns, in a line of C++ for
+    each, that it could not, since Ray Data keeps what starts them in the object store."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # `live` says how far it is
-    placed = [replace(task, needs=tuple(located(need, site) for need in task.needs)) for task in tasks]
-    items = [{"number": number, "task": pickle.dumps((task, site))} for number, task in enumerate(placed)]
+    placed = {n: replace(task, needs=tuple(located(need, site) for need in task.needs)) for n, task in left.items()}
+    items = [{"number": number, "task": pickle.dumps((task, site))} for number, task in placed.items()]
     rows = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
         _Maker,
         batch_size=1,
-        compute=ray.data.ActorPoolStrategy(size=min(slots, len(items))),
+        compute=ray.data.ActorPoolStrategy(size=actors),
         num_cpus=1,
         num_gpus=devices.gpus,
+        max_restarts=0,
     )
     for row in rows.iter_rows():
         if row["refused"]:

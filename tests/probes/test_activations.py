@@ -1,11 +1,14 @@
 """Pieces made by actors of Ray Data, and a study's probes from the first to the last row."""
 
 import gc
+import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import ray
+from processes import Process, end, named, tree
 from states import CELLS, STUDY, recorded_site
 
 from analysis import frames
@@ -62,6 +65,43 @@ def test_three_actors_make_what_one_makes(tmp_path: Path) -> None:
         assert sorted(made(todo, site, slots=actors, devices=ALONE)) == list(range(len(todo)))
         found.append([path.read_bytes() for need in wanted for _, path in pieces(need, site)])
     assert found[0] == found[1]
+
+
+def test_nothing_is_said_while_pieces_are_made(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    site, runs = recorded_site(tmp_path)
+    todo = tasks(needed(asks(CELLS, [Cka()])[0], runs, site), site)
+    assert sorted(made(todo, site, slots=1, devices=ALONE)) == list(range(len(todo)))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_a_killed_process_had_is_made_by_another(tmp_path: Path) -> None:
+    site, runs = recorded_site(tmp_path)
+    todo = tasks([need for ask in asks(CELLS, PROBES) for need in needed(ask, runs, site)], site)
+    stream = made(todo, site, slots=2, devices=ALONE)
+    found = [next(stream)]
+    killed = makers()
+    end(killed)
+    assert killed
+    assert sorted([*found, *stream]) == list(range(len(todo)))
+
+
+def test_processes_that_die_whatever_they_begin_end_in_a_sentence(tmp_path: Path) -> None:
+    site, runs = recorded_site(tmp_path)
+    todo = tasks(needed(asks(CELLS, [Cka()])[0], runs, site), site)
+    ended = threading.Event()
+
+    def kill() -> None:
+        while not ended.wait(0.02):
+            end(makers())
+
+    threading.Thread(target=kill, daemon=True).start()
+    with pytest.raises(RuntimeError, match=f"3 times a process died .* with {len(todo)} pieces left"):
+        list(made(todo, site, slots=1, devices=ALONE))
+    ended.set()
+
+
+def makers() -> list[Process]:
+    return named(tree(os.getpid()), "ray::MapWorker")
 
 
 def test_a_driver_that_died_half_way_leaves_the_same_rows_once(tmp_path: Path) -> None:
