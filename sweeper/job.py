@@ -4,11 +4,11 @@ Which comes when is `jobs`' business; the worker alone imports torch.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sweeper.cell import Cell
-from sweeper.outcome import Devices, Fault, RateTrial, Trained
+from sweeper.outcome import Devices, Fault, Outcome, RateTrial, Trained
 from sweeper.rates import Ask
 from sweeper.site import Site
 from sweeper.work import moved
@@ -109,6 +109,30 @@ class CellJob:
 
 
 Job = RateJob | CellJob
+
+
+def cell_of(job: Job) -> Cell:
+    """The cell that a job trains; of a rate trial, the one that the rate is sought with."""
+    return job.cell if isinstance(job, CellJob) else job.ask.cell
+
+
+def counted_as(job: Job) -> str:
+    """The name under which a job's attempts are counted: a cell's goes on from run to run."""
+    return job.cell.key if isinstance(job, CellJob) else job.name
+
+
+def elsewhere(job: Job) -> Job:
+    """The same job for another worker, out of reach of the one that had it."""
+    again = replace(job, moves=job.moves + 1)
+    job.folder.rename(again.folder)
+    return again
+
+
+def trained_in(folder: Path) -> Trained:
+    """What the worker that sealed a folder would have told, had it lived to."""
+    outcome = Outcome.from_json((folder / "outcome.json").read_text())
+    speed = outcome.epochs[-1].images_per_second
+    return Trained(seconds=outcome.seconds, spent=outcome.seconds, epochs=len(outcome.epochs), images_per_second=speed)
 
 
 @dataclass(frozen=True, kw_only=True)

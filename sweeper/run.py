@@ -216,8 +216,9 @@ def _train(
     from sweeper import tuning
     from sweeper.gauges import exported
     from sweeper.job import Orders
-    from sweeper.jobs import Jobs, StorageFullError
+    from sweeper.jobs import Jobs
     from sweeper.rates import Searches
+    from sweeper.stopping import StorageFullError
 
     sweep = now.sweep
     titles = {f"{sweep.name}: rate trials": now.trials, f"{sweep.name}: cells": len(now.left)}

@@ -12,8 +12,8 @@ from sweeper import ledger, store
 from sweeper.cell import Cell, LrSearch
 from sweeper.grid import source_key
 from sweeper.job import DIED, CellJob, Job, RateJob
-from sweeper.jobs import SweepStoppedError
 from sweeper.rates import Searches
+from sweeper.stopping import SweepStoppedError
 
 
 @dataclass(frozen=True, kw_only=True)

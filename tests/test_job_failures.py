@@ -10,10 +10,10 @@ from recorded import sealed_folder
 from sweeper import ledger
 from sweeper.cell import Cell, LrSearch
 from sweeper.job import DIED, RateJob
-from sweeper.jobs import SweepStoppedError
 from sweeper.lease import LeaseLostError
 from sweeper.outcome import ATTEMPTS
 from sweeper.rates import Searches
+from sweeper.stopping import SweepStoppedError
 from sweeper.work import take_over, write_whole
 
 

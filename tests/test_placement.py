@@ -108,7 +108,7 @@ def test_jobs_tell_the_node_that_has_read_their_images(mixed: None, site: Site, 
     with queues(site, "told", tmp_path) as begin:
         queue = begin([CELL.replace(seed=seed) for seed in range(6)], slots=2)
         tuning.run_jobs(queue.jobs, Devices(), lambda wanted: 2, tmp_path)
-        known = [node["NodeID"] for node in ray.nodes() if queue.jobs._held.has(node["NodeID"], CELL)]
+        known = [node["NodeID"] for node in ray.nodes() if queue.jobs.held.has(node["NodeID"], CELL)]
         assert 1 <= len(known) <= 2
         assert len(queue.records().finished) == 6
 
