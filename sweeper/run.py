@@ -1,7 +1,9 @@
 """`python -m sweeper.run FILE [--small] [--plan]`: checks a study, says what is left of it, and does that.
 
-Running the same file again is the resume. Exit codes: 0 done, 1 error, 2 a mistake in the command or the study file,
-3 finished with failed cells, 130 interrupted.
+Running the same file again is the resume.
+
+Exit codes: 0 done, 1 error, 2 a mistake in the command or the study file, 3 cells failed, or a second stage waits for
+them, 130 interrupted.
 """
 
 import argparse
@@ -42,7 +44,11 @@ class _Call:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one study file and returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m sweeper.run", description="Runs a study file.")
+    parser = argparse.ArgumentParser(
+        prog="python -m sweeper.run",
+        description="Runs a study file; the same command again goes on with it.",
+        epilog=(__doc__ or "").strip().split("\n\n")[-1],
+    )
     parser.add_argument("file", help="a search space, such as search_spaces/quickstart.py")
     parser.add_argument("--small", action="store_true", help="the study's small form, which any machine can run")
     parser.add_argument("--plan", action="store_true", help="say what is left to do, and do nothing")
