@@ -54,7 +54,8 @@ def _stream(left: Mapping[int, Task], site: Site, actors: int, devices: Devices)
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # `live` says how far it is
     placed = {n: replace(task, needs=tuple(located(need, site) for need in task.needs)) for n, task in left.items()}
     items = [{"number": number, "task": pickle.dumps((task, site))} for number, task in placed.items()]
-    rows = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+    # `map_batches` is this after checks that hold here, and warns of `max_restarts`: Ray 2.64 will not take it there
+    rows = ray.data.from_items(items, override_num_blocks=len(items)).map_batches_internal(
         _Maker,
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=actors),
