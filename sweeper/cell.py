@@ -13,9 +13,10 @@ from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import Any
 
+from sweeper.axes import SHARED_AXES as SHARED_AXES  # at home here once, and still imported from here
 from sweeper.axes import Gabor, Images, LrSearch, Network, Recipe, Weights
 from sweeper.probe_types import ALWAYS_TOLD, Probe
-from sweeper.probe_types import L2 as L2  # at home here once, and still imported from here
+from sweeper.probe_types import L2 as L2
 from sweeper.probe_types import Cka as Cka
 from sweeper.probe_types import Knn as Knn
 
