@@ -29,7 +29,7 @@ cells = grid(dataset="digits_5_9", model="cbr_mini", size=16, epochs={epochs}, a
              seed=range({cells}))
 sweep = Sweep(name="{name}", cells=cells)
 """
-_SAID = re.compile(r"(\d+) cells and \d+ rate trials in ([\d.]+) s on (\d+) slots, ([\d.]+) s of training")
+_SAID = re.compile(r"(\d+) cells and \d+ rate trials in ([\d.]+) s on (?:up to )?(\d+) slots, ([\d.]+) s of training")
 
 
 def main() -> None:
