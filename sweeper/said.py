@@ -31,7 +31,7 @@ def say_plans(plans: Sequence[Plan]) -> None:
 
 
 def overhead(spent: "Spent", wall: float, slots: Collection[int]) -> str:
-    """Where the time went, in a sentence: what was not training or evaluation is overhead.
+    """Where the time went, in a sentence: what was not training or evaluation is overhead, of the slots that had a job.
 
     Args:
         slots: all numbers of slots that there were; with several of them the overhead is not known.
@@ -41,7 +41,7 @@ def overhead(spent: "Spent", wall: float, slots: Collection[int]) -> str:
         f"{spent.cells} cells and {spent.trials} rate trials in {wall:.1f} s on {'up to ' * (len(slots) > 1)}"
         f"{max(slots)} slots, {spent.seconds:.1f} s of training and evaluation"
     )
-    rest = (wall * max(slots) - spent.seconds) / max(count, 1)
+    rest = (wall * min(max(slots), count) - spent.seconds) / max(count, 1)
     return told if len(slots) > 1 else f"{told}; overhead {rest:.2f} s each"
 
 

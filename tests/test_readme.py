@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 SOURCES = [path for name in ("sweeper", "analysis") for path in sorted((ROOT / name).rglob("*.py"))]
 COMMANDS = [path for path in SOURCES if "sys.exit(main())" in path.read_text()]
-OTHERS = {"LOGNAME", "USER"}
-"""Read, but not ours to set: who this is."""
+OTHERS = {"LOGNAME", "USER", "RAY_AUTH_MODE"}
+"""Read, but set by others: who this is, and how Ray was started, which `cluster.yaml` and `slurm.sh` say."""
 PLACELESS = ("analysis.explain", "analysis.roc_versus_prc")
 """Commands that ask for no place."""
 ARGUMENTS = {
