@@ -1,7 +1,8 @@
 """Any CSV, TSV or parquet table of images as a data set: `table:PATH`, with no code to write.
 
-Columns `image` and `label`, and, where they are known, `patient` and `part` (train, val or test). A path of an image is
-relative to the table's folder, or absolute.
+Columns `image` and `label`, and, where they are known, `patient` and `part` (train, val or test, or as `folder` calls
+them). A path of an image is relative to the table's folder, or absolute; a backslash in it stands between folders, as
+on Windows. Space around a cell is none of it, and a cell is empty where pandas, R or SQL wrote that a value is missing.
 
 Where an image may have several labels, or none, the name tells the columns that hold 1 or 0 instead of the column
 `label`, two or more: `table:PATH?labels=Edema|Pleural Effusion`. Their order is that of the classes.
@@ -12,9 +13,10 @@ from os.path import normpath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeper.data.dataset import PARTS, Dataset, file_stamp, find, make_index
+from sweeper.data.dataset import Dataset, file_stamp, find, make_index
+from sweeper.data.folder import PART_NAMES
 from sweeper.data.labels import BETWEEN, UNKNOWN, texts_of
-from sweeper.data.tables import read_table, refuse_missing
+from sweeper.data.tables import is_nothing, read_table, refuse_missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -87,17 +89,25 @@ def _place(name: str, path: str, root: Path) -> Path:
 def _index(place: "Callable[[Path], Path]", classes: tuple[str, ...] | None, root: Path) -> "pd.DataFrame":
     path = place(root)
     table = read_table(path, ["image", *(classes or ["label"])], optional=["patient", "part"])
+    table = table.apply(lambda column: column.str.strip())
     for column in ("image", "label", "patient"):
         _refuse_empty(table, column, path)
+    table = table.assign(image=table["image"].str.replace("\\", "/"))
     if classes:
         table = table.assign(label=_several(table, classes, path))
     _refuse_twice(table, path)
     refuse_missing((path.parent / each for each in table["image"]), path)
-    parts = [each or None for each in table["part"]] if "part" in table else [None] * len(table)
-    if foreign := sorted({each for each in parts if each is not None} - set(PARTS)):
-        raise ValueError(f"table {path} has the part '{foreign[0]}'; it must be {', '.join(PARTS)}")
+    parts = _parts(table["part"], path) if "part" in table else [None] * len(table)
     patients = table["patient"] if "patient" in table else table["image"]
     return make_index(zip(table["image"], table["label"], patients, parts, strict=True))
+
+
+def _parts(column: "pd.Series", path: Path) -> "list[str | None]":
+    """The part of each row; None where the cell is empty."""
+    told = column.mask(is_nothing(column), "").str.lower()
+    if (foreign := ~told.isin(["", *PART_NAMES])).any():
+        raise ValueError(f"table {path} has the part '{column[foreign].iloc[0]}'; it must be {', '.join(PART_NAMES)}")
+    return [PART_NAMES[each] if each else None for each in told]
 
 
 def _several(table: "pd.DataFrame", classes: tuple[str, ...], path: Path) -> "np.ndarray":
@@ -115,9 +125,10 @@ def _several(table: "pd.DataFrame", classes: tuple[str, ...], path: Path) -> "np
 
 
 def _refuse_empty(table: "pd.DataFrame", column: str, path: Path) -> None:
-    if column in table and (empty := table[column].str.strip() == "").any():
+    if column in table and (empty := is_nothing(table[column])).any():
         row = int(empty.to_numpy().argmax())
-        raise ValueError(f"table {path}: {empty.sum()} rows have no {column} (first: row {row + 1}); fill it in")
+        said = f": '{table[column].iloc[row]}'" if table[column].iloc[row] else ""
+        raise ValueError(f"table {path}: {empty.sum()} rows have no {column} (first: row {row + 1}{said}); fill it in")
 
 
 def _refuse_twice(table: "pd.DataFrame", path: Path) -> None:

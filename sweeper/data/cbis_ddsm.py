@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeper.data.dataset import Dataset, make_index
+from sweeper.data.dataset import Dataset, is_hidden, make_index
 from sweeper.data.listed import first_there, listed_images, needed
 from sweeper.data.tables import labels_of, read_table, refuse_missing
 
@@ -78,7 +78,7 @@ def _file(base: Path, image: str) -> Path:
     folder = first_there([base / image, base / "CBIS-DDSM" / image])
     if picture.exists() or not folder.is_dir():
         return picture
-    files = sorted(folder.rglob("*.dcm"))
+    files = sorted(each for each in folder.rglob("*.[dD][cC][mM]") if not is_hidden(each))
     if len(files) != 1:
         raise ValueError(f"folder {folder} holds {len(files)} .dcm files; a mammogram's holds one; fetch it again")
     return files[0]

@@ -35,6 +35,8 @@ Metric = Literal[
 
 COLUMNS = ("image", "label", "patient", "part")
 PARTS = ("train", "val", "test")
+_BESIDE = ("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini")
+"""What macOS, Synology and Windows put beside images; the rest of what they put there is hidden."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,19 +110,32 @@ def read_index(dataset: Dataset, root: Path) -> tuple["pd.DataFrame", tuple[str,
 
 
 def find(name: str, places: Sequence[Path], remedy: str) -> Path:
-    """The first of the places that exists.
+    """The first of the places that exists, `unpacked`.
 
     Raises:
         FileNotFoundError: when none does, naming all of them, the remedy and the variable that sets the data folder.
     """
     for place in places:
         if place.exists():
-            return place
+            return unpacked(place)
     looked = ", ".join(str(place) for place in places)
     raise FileNotFoundError(
         f"data set '{name}' was not found; looked for {looked}; the environment variable SWEEPER_DATA sets the data "
         f"folder; to get it: {remedy}"
     )
+
+
+def unpacked(folder: Path) -> Path:
+    """The folder, or the one of its own name where that is all it holds: so archives unpack below their names."""
+    inner = folder / folder.name
+    if inner.is_dir() and all(each == inner or is_hidden(each) for each in folder.iterdir()):
+        return unpacked(inner)
+    return folder
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether a file or a folder belongs to the system that wrote the archive, and is none of the set."""
+    return path.name.startswith(".") or path.name in _BESIDE
 
 
 def file_stamp(path: Path) -> str:

@@ -19,7 +19,7 @@ from sweeper.data.tables import refuse_missing
 if TYPE_CHECKING:
     import pandas as pd
 
-_IMAGE = re.compile(r"(\d+)_(\d+)\.jpg")
+_IMAGE = re.compile(r"(\d+)_(\d+)\.jpe?g", re.IGNORECASE)
 _TIRADS = re.compile(r"([1-6])[abc]?")
 _MALIGNANT = 4
 _REMEDY = "unpack thyroid.zip of cimalab.unal.edu.co/applications/thyroid there"
@@ -47,9 +47,9 @@ def _read(graded: bool, base: Path) -> "pd.DataFrame":
     if not images:
         raise ValueError(f"{base} has no image named as 1_1.jpg; {_REMEDY}")
     cases = {each.stem: _case(each) for each in sorted(base.glob("[0-9]*.xml"))}
-    refuse_missing(
-        (base / f"{case}_{mark}.jpg" for case, (_, marks) in cases.items() for mark in marks), base / "*.xml"
-    )
+    stems = {Path(image).stem for image in images}
+    marked = (f"{case}_{mark}" for case, (_, marks) in cases.items() for mark in marks)
+    refuse_missing((base / f"{each}.jpg" for each in marked if each not in stems), base / "*.xml")
     refuse_missing((base / f"{image.split('_')[0]}.xml" for image in images), base / "*.jpg")
     rows = ((image, case, cases[case][0]) for image in images for case in [image.split("_")[0]])
     return make_index((image, _label(grade), case, None) for image, case, grade in rows if grade or not graded)

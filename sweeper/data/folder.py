@@ -13,16 +13,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeper.data.dataset import Dataset, file_stamp, find, make_index
+from sweeper.data.dataset import Dataset, file_stamp, find, is_hidden, make_index
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".dcm", ".dicom")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".dcm", ".dicom")
 """What counts as an image, in any case; other files are ignored."""
 _PATIENT = "?patient="
-PART_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+PART_NAMES = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
+    "testing": "test",
+}  # fmt: skip
+"""What the official parts are called, in any case, and what they are called here."""
 
 
 def image_folder(
@@ -30,6 +34,7 @@ def image_folder(
     name: str,
     folder: str,
     remedy: str,
+    also: tuple[str, ...] = (),
     classes: tuple[str, ...] | None = None,
     read: Callable[..., "pd.DataFrame"] | None = None,
     **facts: Any,
@@ -38,11 +43,12 @@ def image_folder(
 
     Args:
         folder: relative to the data folder, or absolute.
+        also: other names that it may have.
         classes: the names of the class folders, others are ignored; None takes every folder.
         read: `read(base, name=...)` makes the index; None is `read_folder` with these classes.
         facts: the other fields of `Dataset`.
     """
-    place = partial(_place, name, folder, remedy)
+    place = partial(_place, name, (folder, *also), remedy)
     return Dataset(
         name=name,
         classes=classes,
@@ -119,8 +125,9 @@ def read_folder(
 ) -> "pd.DataFrame":
     """The index of a folder; an image is named by its path below `base`, with `/` between the folders.
 
-    Where all folders of the first level are called train, val, valid, validation or test, they are the official parts
-    and hold the class folders. Hidden files and folders are ignored; folders inside a class folder are read too.
+    Where all folders of the first level are called train, training, val, valid, validation, test or testing, they are
+    the official parts and hold the class folders; with given classes others may lie beside them. Hidden files and
+    folders are ignored; folders inside a class folder are read too.
 
     Args:
         classes: the class folders to read; None reads all, at least two.
@@ -128,9 +135,10 @@ def read_folder(
         keep: which image files count; None keeps all.
 
     Raises:
-        ValueError: on fewer than two classes, a class folder without image, or a class that the train part lacks.
+        ValueError: on fewer than two classes, a class folder without image, a class that the train part lacks, or
+            folders that may be parts or classes.
     """
-    parts = _part_folders(base, name)
+    parts = _part_folders(base, classes, name)
     found = {part: _class_folders(folder, classes, name) for part, folder in parts.items()}
     _check_learned_classes(found, parts, name)
     rows = []
@@ -148,8 +156,8 @@ def read_folder(
     return make_index(rows)
 
 
-def _place(name: str, folder: str, remedy: str, root: Path) -> Path:
-    return find(name, [root / Path(folder).expanduser()], remedy)
+def _place(name: str, folders: Sequence[str], remedy: str, root: Path) -> Path:
+    return find(name, [root / Path(folder).expanduser() for folder in folders], remedy)
 
 
 def _index(place: Callable[[Path], Path], read: Callable[..., "pd.DataFrame"], name: str, root: Path) -> "pd.DataFrame":
@@ -167,18 +175,33 @@ def _sources(place: Callable[[Path], Path], root: Path, images: Sequence[str]) -
     return [file_stamp(base / image) for image in images]
 
 
-def _part_folders(base: Path, name: str) -> dict[str | None, Path]:
+def _part_folders(base: Path, classes: Sequence[str] | None, name: str) -> dict[str | None, Path]:
     """Part -> its folder; the only part is None where the first level is not made of parts."""
     folders = _visible_folders(base, name)
-    if not folders or any(folder.name.lower() not in PART_FOLDERS for folder in folders):
+    called = [folder for folder in folders if folder.name.lower() in PART_NAMES]
+    others = [folder for folder in folders if folder not in called]
+    if not called or any(folder.name in (classes or ()) for folder in others):
+        return {None: base}
+    if others and classes is None:
+        for folder in called:
+            _refuse_doubtful(folder, others[0], name)
         return {None: base}
     parts: dict[str | None, Path] = {}
-    for folder in folders:
-        part = PART_FOLDERS[folder.name.lower()]
+    for folder in called:
+        part = PART_NAMES[folder.name.lower()]
         if part in parts:
             raise ValueError(f"data set '{name}': {parts[part]} and {folder} are both the part '{part}'; keep one")
         parts[part] = folder
     return parts
+
+
+def _refuse_doubtful(folder: Path, other: Path, name: str) -> None:
+    """A folder called as a part that holds folders is one, and the other is no class then."""
+    if _visible_folders(folder, name):
+        raise ValueError(
+            f"data set '{name}': {folder} is called as a part is and holds folders, but {other} is no part; take the "
+            f"latter away, or rename the former if it is a class"
+        )
 
 
 def _class_folders(folder: Path, classes: Sequence[str] | None, name: str) -> list[Path]:
@@ -209,7 +232,7 @@ def _check_learned_classes(found: dict[str | None, list[Path]], parts: dict[str 
 def _visible_folders(folder: Path, name: str) -> list[Path]:
     if not folder.is_dir():
         raise ValueError(f"data set '{name}': {folder} is a file; it must be a folder of class folders")
-    return sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
+    return sorted(each for each in folder.iterdir() if each.is_dir() and not is_hidden(each))
 
 
 def _named(file: Path, base: Path) -> str:
@@ -227,7 +250,7 @@ def _image_files(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
     if real in above:
         raise ValueError(f"folder {folder} links back to {real}, which holds it; remove the link")
     for each in sorted(folder.iterdir()):
-        if each.name.startswith("."):
+        if is_hidden(each):
             continue
         if each.is_dir():
             yield from _image_files(each, (*above, real))

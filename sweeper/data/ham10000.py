@@ -7,7 +7,7 @@ use two of these as source and target.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeper.data.dataset import make_index
+from sweeper.data.dataset import make_index, unpacked
 from sweeper.data.listed import first_there, listed_images, needed
 from sweeper.data.tables import labels_of, read_table, refuse_missing, refuse_repeated
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 _CLASSES = ("nv", "mel", "bkl", "bcc", "akiec", "vasc", "df")
 """In the order of Peng et al. 2023, whose class weights count so."""
 _TABLES = ("HAM10000_metadata.csv", "HAM10000_metadata.tab", "HAM10000_metadata")
-_FOLDERS = ("HAM10000_images_part_1", "HAM10000_images_part_2", "HAM10000_images", "images", "jpgs")
+_FOLDERS = ("HAM10000_images_part_1", "HAM10000_images_part_2", "HAM10000_images", "images", "jpgs", ".")
+"""The last: the archives of images themselves hold no folder."""
 _REMEDY = f"unpack the two image archives and {_TABLES[0]} of doi.org/10.7910/DVN/DBW86T there"
 
 
@@ -33,7 +34,7 @@ def _read(base: Path) -> "pd.DataFrame":
 
 
 def _file(base: Path, image: str) -> Path:
-    return first_there([base / folder / f"{image}.jpg" for folder in _FOLDERS])
+    return first_there([unpacked(base / folder) / f"{image}.jpg" for folder in _FOLDERS])
 
 
 HAM10000 = listed_images(

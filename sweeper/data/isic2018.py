@@ -7,7 +7,7 @@ The validation and test parts of the challenge are not read: no study uses them.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeper.data.dataset import make_index
+from sweeper.data.dataset import make_index, unpacked
 from sweeper.data.listed import first_there, listed_images, needed
 from sweeper.data.tables import labels_of_columns, read_table, refuse_missing, refuse_repeated
 
@@ -26,7 +26,7 @@ def _read(base: Path) -> "pd.DataFrame":
     truth = read_table(path, ["image", *_CLASSES])
     refuse_repeated(truth["image"], path)
     images = [f"{_IMAGES}/{each}.jpg" for each in truth["image"]]
-    refuse_missing((base / each for each in images), path)
+    refuse_missing((_file(base, each) for each in images), path)
     lesions = _lesions(base, truth["image"])
     labels = labels_of_columns(truth, _CLASSES, path)
     return make_index(zip(images, labels, lesions, [None] * len(images), strict=True))
@@ -45,10 +45,15 @@ def _lesions(base: Path, images: "pd.Series") -> list[str]:
     return [lesion_of[each] for each in images]
 
 
+def _file(base: Path, image: str) -> Path:
+    return unpacked(base / _IMAGES) / image.removeprefix(f"{_IMAGES}/")
+
+
 ISIC2018 = listed_images(
     name="isic2018",
     folders=("ISIC2018", "isic2018"),
     read=_read,
+    file_of=_file,
     classes=_CLASSES,
     metric="auroc_weighted",  # of Juodelyte et al. 2023, version 1
     channels=3,

@@ -7,7 +7,7 @@ never use the two as source and target.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeper.data.dataset import make_index
+from sweeper.data.dataset import make_index, unpacked
 from sweeper.data.listed import first_there, listed_images, needed
 from sweeper.data.tables import labels_of_columns, read_table, refuse_missing, refuse_repeated
 
@@ -42,7 +42,7 @@ def _lesions(base: Path, truth: "pd.DataFrame") -> list[str]:
 
 
 def _file(base: Path, image: str) -> Path:
-    return first_there([base / folder for folder in _FOLDERS]) / f"{image}.jpg"
+    return unpacked(first_there([base / folder for folder in _FOLDERS])) / f"{image}.jpg"
 
 
 ISIC2019 = listed_images(

@@ -8,26 +8,28 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeper.data.dataset import make_index
+from sweeper.data.dataset import is_hidden, make_index
 from sweeper.data.listed import listed_images
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _CLASSES = tuple("ABCDEFGHIJKLMNOPQRST")
-_NAME = re.compile(r"([A-Z])\d+\.tif")
+_NAME = re.compile(r"([A-Z])\d+")
+_SUFFIXES = (".tif", ".tiff")
 _REMEDY = "unpack KIMIA Path960 of kimialab.uwaterloo.ca there"
 
 
 def _read(base: Path) -> "pd.DataFrame":
-    names = sorted(each.name for each in base.iterdir() if each.suffix == ".tif" and not each.name.startswith("."))
+    files = (each for each in base.iterdir() if each.suffix.lower() in _SUFFIXES and not is_hidden(each))
+    names = sorted(each.name for each in files)
     if not names:
         raise ValueError(f"data set 'kimia960': {base} has no .tif image; {_REMEDY}")
     return make_index((name, _class_of(base / name), name, None) for name in names)
 
 
 def _class_of(file: Path) -> str:
-    found = _NAME.fullmatch(file.name)
+    found = _NAME.fullmatch(file.stem)
     if not found:
         raise ValueError(f"image {file} is not named by the letter of its class and a number, as A1.tif is")
     return found[1]

@@ -71,7 +71,7 @@ def _labels(base: Path, folder: str, classes: Mapping[str, str]) -> dict[str, st
             )
     series = base / folder / _PLANE
     refuse_missing((series / f"{exam}.npy" for exam in first), f"{base / folder}-*.csv")
-    if unlabelled := sorted({each.stem for each in series.glob("*.npy")} - set(first)):
+    if unlabelled := sorted({each.stem for each in series.glob("[!.]*.npy")} - set(first)):
         raise ValueError(f"{series}: {len(unlabelled)} exams have no label (first: {unlabelled[0]}.npy)")
     return {
         exam: next((classes[finding] for finding in found if found[finding][exam] == "1"), classes[""])

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeper.data.dataset import PARTS, make_index
+from sweeper.data.dataset import PARTS, is_hidden, make_index
 from sweeper.data.listed import first_there, listed_images, needed
 from sweeper.data.tables import read_table, refuse_missing
 
@@ -39,9 +39,11 @@ def _read(base: Path) -> "pd.DataFrame":
 def _images(folder: Path, above: str = "") -> Iterator[str]:
     """Paths below the first folder of all .png files."""
     for each in folder.iterdir():
-        if each.suffix == ".png" and not each.name.startswith("."):
+        if is_hidden(each):
+            continue
+        if each.suffix.lower() == ".png":
             yield f"{above}{each.name}"
-        elif not each.name.startswith(".") and each.is_dir():
+        elif each.is_dir():
             yield from _images(each, f"{above}{each.name}/")
 
 

@@ -17,6 +17,8 @@ _MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 _PACKED = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ")
 """What a packed file begins with: gzip, zip (which spreadsheets are too), bzip2, xz."""
 _TABULATED = (".tsv", ".tab")
+_NOTHING = ("", "nan", "NaN", "NAN", "<NA>", "NA", "N/A", "null", "NULL")
+"""What stands in a cell without value, as pandas, R and SQL write it."""
 
 
 def read_table(
@@ -29,13 +31,16 @@ def read_table(
         columns: what must be there; without a header, the names of the first columns.
 
     Raises:
-        ValueError: when the file is no such table, not UTF-8, without row, or lacks a column.
+        ValueError: when the file is no such table, not UTF-8, without row, or lacks a column or has it twice.
     """
     _refuse_folder(path)
-    table = _read_parquet(path) if path.suffix == ".parquet" else _read_text(path, None if header else columns)
+    is_parquet = path.suffix.lower() == ".parquet"
+    table = _read_parquet(path) if is_parquet else _read_text(path, None if header else columns)
     if missing := [each for each in columns if each not in table.columns]:
         there = ", ".join(str(each) for each in table.columns)
         raise ValueError(f"table {path} has no column '{missing[0]}'; it needs {', '.join(columns)} and has {there}")
+    if twice := [each for each in (*columns, *optional) if list(table.columns).count(each) > 1]:
+        raise ValueError(f"table {path} has several columns '{twice[0]}'; keep one")
     if table.empty:
         raise ValueError(f"table {path} has no row; fetch it again")
     return table[[*columns, *(each for each in optional if each in table.columns)]]
@@ -114,6 +119,11 @@ def refuse_missing(files: Iterable[Path], named_by: Path | str) -> None:
         )
 
 
+def is_nothing(column: "pd.Series") -> "pd.Series":
+    """Whether each text is what a program writes where a value is missing, bool."""
+    return column.isin(_NOTHING)
+
+
 def _read_parquet(path: Path) -> "pd.DataFrame":
     import pandas as pd
 
@@ -125,19 +135,26 @@ def _read_parquet(path: Path) -> "pd.DataFrame":
 
 
 def _read_text(path: Path, names: Sequence[str] | None) -> "pd.DataFrame":
-    """Every cell as it is written; `names` are those of the columns where the first line does not tell them."""
+    """Every cell as it is written; `names` are those of the columns where the first line does not tell them.
+
+    The first line is read as a row: where rows have a cell more than names, pandas would move the names by one, and
+    give the second of two columns of one name another.
+    """
     import pandas as pd
 
-    separator = "\t" if path.suffix in _TABULATED else ","
+    separator = "\t" if path.suffix.lower() in _TABULATED else ","
     try:
-        return pd.read_csv(
-            path, sep=separator, dtype="str", keep_default_na=False, encoding="utf-8-sig",
-            header=0 if names is None else None, names=None if names is None else list(names),
+        table = pd.read_csv(
+            path, sep=separator, dtype="str", keep_default_na=False, encoding="utf-8-sig", header=None
         )  # fmt: skip
     except UnicodeDecodeError as error:
         raise ValueError(f"table {path} {_not_text(path)}") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ValueError(f"table {path} cannot be read as text: {error}".rstrip() + "; fetch it again") from error
+        told = " ".join(f"{error}".split()).rstrip(".")
+        raise ValueError(f"table {path} cannot be read as text: {told}; correct it, or fetch it again") from error
+    if names is not None:
+        return table.rename(columns=dict(enumerate(names)))
+    return table[1:].set_axis(table.iloc[0].str.strip().to_list(), axis=1).reset_index(drop=True)
 
 
 def _refuse_folder(path: Path) -> None:

@@ -188,8 +188,53 @@ def test_two_labels_of_one_image_are_refused(folder: Path, again: str) -> None:
 
 
 def test_an_unknown_part_is_refused(folder: Path) -> None:
-    with pytest.raises(ValueError, match="has the part 'valid'; it must be train, val, test"):
-        _index(folder, "image,label,part", "images/0.png,x,train", "images/1.png,y,valid")
+    with pytest.raises(ValueError, match=r"has the part 'Holdout'; it must be train, .*, val, .*, test"):
+        _index(folder, "image,label,part", "images/0.png,x,train", "images/1.png,y,Holdout")
+
+
+@pytest.mark.parametrize(
+    ("told", "part"),
+    [("valid", "val"), ("Validation", "val"), ("TRAIN", "train"), ("Training ", "train"), ("Test", "test")],
+)
+def test_parts_are_called_as_folders_of_parts_are(folder: Path, told: str, part: str) -> None:
+    index = _index(folder, "image,label,part", "images/0.png,x,train", f"images/1.png,y,{told}")
+    assert index["part"].iloc[1] == part
+
+
+@pytest.mark.parametrize("nothing", ["nan", "NaN", "<NA>", "NA", "N/A", "NULL"])
+@pytest.mark.parametrize("column", ["image", "label", "patient"])
+def test_what_a_program_writes_for_a_missing_value_is_none(folder: Path, column: str, nothing: str) -> None:
+    cells = {"image": "images/1.png", "label": "y", "patient": "8"} | {column: nothing}
+    with pytest.raises(ValueError, match=rf"1 rows have no {column} \(first: row 2: '{nothing}'\); fill it in"):
+        _index(folder, "image,label,patient", "images/0.png,x,7", ",".join(cells.values()))
+
+
+def test_a_table_without_any_part_in_its_column_has_no_official_split(folder: Path) -> None:
+    assert _index(folder, "image,label,part", "images/0.png,x,", "images/1.png,y,nan")["part"].isna().all()
+
+
+def test_space_around_cells_and_names_of_columns_is_none_of_them(folder: Path) -> None:
+    rows = ("images/0.png , mild DR ,7", "images/1.png,mild DR, 7", " images/2.png,none,8")
+    index = _index(folder, "image, label ,patient ", *rows)
+    assert index[["image", "label", "patient"]].to_numpy().tolist() == [
+        ["images/0.png", "mild DR", "7"], ["images/1.png", "mild DR", "7"], ["images/2.png", "none", "8"],
+    ]  # fmt: skip
+
+
+def test_a_backslash_stands_between_folders(folder: Path) -> None:
+    assert list(_index(folder, "image,label", r"images\0.png,x", r".\images\1.png,y")["image"]) == [
+        "./images/1.png", "images/0.png",
+    ]  # fmt: skip
+
+
+def test_one_file_written_with_a_backslash_and_with_a_slash_is_repeated(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"1 rows repeat an image \(first: 'images/0\.png'\)"):
+        _index(folder, "image,label", "images/0.png,x", "images/1.png,y", r"images\0.png,x")
+
+
+def test_patients_that_look_like_numbers_keep_their_zeros(folder: Path) -> None:
+    index = _index(folder, "image,label,patient", "images/0.png,x,007", "images/1.png,y,7")
+    assert list(index["patient"]) == ["007", "7"]
 
 
 def test_parts_that_only_some_rows_have_are_refused(folder: Path) -> None:

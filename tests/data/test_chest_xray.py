@@ -29,6 +29,9 @@ def _patient(root: Path, name: str) -> str:
         ("IM-0437-0001-0002.jpeg", "0437"),
         ("NORMAL2-IM-0115-0001.jpeg", "0115"),
         ("NORMAL2-IM-1320-0001-0002.jpeg", "1320"),
+        ("NORMAL-1003233-0001.jpeg", "1003233"),
+        ("BACTERIA-40699-0002.jpeg", "40699"),
+        ("VIRUS-1980593-0001.jpeg", "1980593"),
     ],
 )
 def test_the_patient_is_read_off_the_name(tmp_path: Path, name: str, patient: str) -> None:
@@ -38,6 +41,16 @@ def test_the_patient_is_read_off_the_name(tmp_path: Path, name: str, patient: st
 def test_a_name_without_patient_is_refused_with_its_path(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"train/NORMAL/scan\.jpeg does not name its patient"):
         _patient(tmp_path, "scan.jpeg")
+
+
+def test_the_copy_inside_kaggles_archive_is_not_read_twice(tmp_path: Path) -> None:
+    for base in ("chest_xray", "chest_xray/chest_xray", "chest_xray/__MACOSX/chest_xray"):
+        for part in ("train", "val", "test"):
+            draw(tmp_path / base / part / "NORMAL" / "IM-0115-0001.jpeg", 0, mode="L")
+            draw(tmp_path / base / part / "PNEUMONIA" / "person1_virus_6.jpeg", 1, mode="L")
+    index = CHEST.index(tmp_path)
+    assert sorted(index["part"]) == 2 * ["test"] + 2 * ["train"] + 2 * ["val"]
+    assert index["image"].str.match("(train|val|test)/(NORMAL|PNEUMONIA)/").all()
 
 
 def test_the_validation_folder_may_be_absent(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """One shared test over every data set of the table, and the table's own manners."""
 
 import pickle
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 import pytest
-from fakes import SAME_FILES, write_fake
+from fakes import SAME_FILES, draw, write_fake
 
 from sweeper.data import DATASETS, Dataset, UnknownDatasetError, task_of
 from sweeper.data.dataset import COLUMNS, Metric, make_index, read_index, target_columns
@@ -143,6 +144,17 @@ def test_busi_skips_masks(root: Path) -> None:
     assert not DATASETS["busi"].index(root)["image"].str.contains("mask").any()
 
 
+@pytest.mark.parametrize(
+    "name", ["benign (1)_msk.png", "mask_benign (1).png", "benign (1)_mask_a.png", "benign (1) (copy).png"]
+)
+@pytest.mark.parametrize("dataset", ["busi", "busi3"])
+def test_busi_refuses_what_may_be_a_mask_or_an_image(dataset: str, name: str, tmp_path: Path) -> None:
+    write_fake("busi", tmp_path)
+    odd = draw(tmp_path / "Dataset_BUSI_with_GT" / "benign" / name, 1)
+    with pytest.raises(ValueError, match=rf"image {re.escape(str(odd))} is called neither as an image"):
+        DATASETS[dataset].index(tmp_path)
+
+
 def test_busi_counts_normal_images_as_benign(root: Path) -> None:
     index = DATASETS["busi"].index(root)
     assert set(index["label"][index["image"].str.startswith("normal/")]) == {"benign"}
@@ -155,6 +167,12 @@ def test_busi_of_the_excerpt_has_ten_images_a_folder(shared_data: Path) -> None:
 
 def test_flower_photos_are_all_found(shared_data: Path) -> None:
     assert len(DATASETS["flower_photos"].index(shared_data)) == 3475
+
+
+def test_medical_mnist_may_lie_in_the_folder_of_its_archive(tmp_path: Path) -> None:
+    write_fake("medical_mnist_64", tmp_path)
+    (tmp_path / "medical_mnist_64").rename(tmp_path / "MedNIST")
+    assert DATASETS["medical_mnist_64"].index(tmp_path)["label"].nunique() == 6
 
 
 def test_medical_mnist_is_all_found(shared_data: Path) -> None:

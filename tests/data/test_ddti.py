@@ -42,6 +42,13 @@ def test_an_image_that_a_mark_names_must_be_there(root: Path) -> None:
         DATASETS["ddti"].index(root)
 
 
+@pytest.mark.parametrize("suffix", [".JPG", ".jpeg"])
+def test_the_ending_of_an_image_may_be_written_otherwise(root: Path, suffix: str) -> None:
+    before = set(DATASETS["ddti"].index(root)["image"])
+    (root / "thyroid" / "3_2.jpg").rename(root / "thyroid" / f"3_2{suffix}")
+    assert set(DATASETS["ddti"].index(root)["image"]) ^ before == {"3_2.jpg", f"3_2{suffix}"}
+
+
 def test_an_image_without_case_is_refused(root: Path) -> None:
     draw(root / "thyroid" / "9_1.jpg", 9)
     with pytest.raises(FileNotFoundError, match=r"1 files that .* names are not there \(first: .*thyroid/9\.xml\)"):

@@ -35,6 +35,14 @@ def test_kimia960_labels_by_the_letter(root: Path) -> None:
     assert (labels["A1.tif"], labels["A22.tif"], labels["T22.tif"]) == ("A", "A", "T")
 
 
+@pytest.mark.parametrize("suffix", [".TIF", ".tiff"])
+def test_kimia960_leaves_no_patch_out_for_its_ending(root: Path, suffix: str) -> None:
+    (root / "kimia_path_960" / "A1.tif").rename(root / "kimia_path_960" / f"A1{suffix}")
+    labels = DATASETS["kimia960"].index(root).set_index("image")["label"]
+    assert labels[f"A1{suffix}"] == "A"
+    assert len(labels) == 40
+
+
 def test_kimia960_refuses_another_name(root: Path) -> None:
     draw(root / "kimia_path_960" / "slide.tif", 0)
     with pytest.raises(ValueError, match=r"slide\.tif is not named by the letter of its class and a number"):
@@ -77,6 +85,14 @@ def test_radimagenet_without_tables_has_the_same_images_and_no_parts(root: Path)
     found = dataset.index(root)
     assert found[["image", "label"]].equals(listed[["image", "label"]])
     assert found["part"].isna().all()
+
+
+def test_radimagenet_leaves_no_image_out_for_its_ending(root: Path) -> None:
+    for table in (root / "RadImageNet").glob("*.csv"):
+        table.unlink()
+    first = next((root / "RadImageNet" / "radiology_ai" / "US" / "aorta").iterdir())
+    first.rename(first.with_suffix(".PNG"))
+    assert len(DATASETS["radimagenet"].index(root)) == 12
 
 
 def test_radimagenet_needs_all_three_tables_or_none(root: Path) -> None:

@@ -11,6 +11,7 @@ from fakes.cbis_ddsm import write_dicom
 
 from sweeper.data import DATASETS
 from sweeper.data.dataset import read_index
+from sweeper.data.folds import split
 from sweeper.data.picture import decode_file
 
 TWO = {"cat": 2, "dog": 2}
@@ -103,6 +104,51 @@ def test_without_part_folders_there_is_no_official_part(tmp_path: Path) -> None:
     assert _index(tmp_path)["part"].isna().all()
 
 
+def test_train_and_test_alone_are_parts(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        write_classes(tmp_path / "pets" / part, {"cat": 6, "dog": 6})
+    index = _index(tmp_path)
+    cut = split(index, fold=0, name="pets")  # with a validation part out of the training part
+    assert index["part"].value_counts().to_dict() == {"train": 12, "test": 12}
+    assert set(cut) == {"train", "val", "test"}
+
+
+def test_training_and_testing_are_parts_and_no_classes(tmp_path: Path) -> None:
+    for part in ("Training", "Testing"):
+        write_classes(tmp_path / "pets" / part, TWO)
+    index, classes = read_index(DATASETS["folder:pets"], tmp_path)
+    assert classes == ("cat", "dog")
+    assert set(index["part"]) == {"train", "test"}
+
+
+def test_parts_beside_another_folder_are_refused(tmp_path: Path) -> None:
+    for part in ("train", "test", "extra"):
+        write_classes(tmp_path / "pets" / part, TWO)
+    with pytest.raises(ValueError, match=r"pets/test is called as a part is .* but .*/pets/extra is no part; take"):
+        _index(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["__MACOSX", "@eaDir"])
+def test_folders_of_other_systems_are_ignored_at_any_depth(tmp_path: Path, name: str) -> None:
+    write_classes(tmp_path / "pets" / "train", TWO)
+    write_classes(tmp_path / "pets" / "test", TWO)
+    for folder in ("", "train", "train/cat"):
+        write_classes(tmp_path / "pets" / folder / name, {"cat": 1})
+    assert len(_images(tmp_path)) == 8
+
+
+def test_a_folder_that_holds_nothing_but_one_of_its_name_is_that_one(tmp_path: Path) -> None:
+    write_classes(tmp_path / "pets" / "pets", TWO)
+    (tmp_path / "pets" / "__MACOSX").mkdir()
+    assert _images(tmp_path) == {"cat/000.png", "cat/001.png", "dog/000.png", "dog/001.png"}
+    assert DATASETS["folder:pets"].decode(tmp_path, "cat/000.png").shape == (12, 10, 3)
+
+
+def test_a_folder_of_the_name_of_the_one_above_may_be_a_class(tmp_path: Path) -> None:
+    write_classes(tmp_path / "pets", {"pets": 2, "others": 2})
+    assert set(_index(tmp_path)["label"]) == {"pets", "others"}
+
+
 @pytest.mark.parametrize("validation", ["val", "valid", "validation", "Val"])
 def test_part_folders_are_the_official_parts(tmp_path: Path, validation: str) -> None:
     for part in ("train", validation, "TEST"):
@@ -117,7 +163,9 @@ def test_a_class_may_be_called_train_beside_other_classes(tmp_path: Path) -> Non
     assert set(_index(tmp_path)["label"]) == {"train", "plane"}
 
 
-@pytest.mark.parametrize("suffix", ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp", "PNG", "Jpg", "JPEG", "TIFF"])
+@pytest.mark.parametrize(
+    "suffix", ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp", "pgm", "ppm", "PNG", "Jpg", "JPEG", "TIFF"]
+)
 def test_every_image_suffix_is_read_in_any_case(tmp_path: Path, suffix: str) -> None:
     write_classes(tmp_path / "pets", TWO)
     draw(tmp_path / "pets" / "cat" / f"other.{suffix}", 7)

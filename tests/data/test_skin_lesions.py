@@ -97,6 +97,31 @@ def test_ham10000_finds_images_in_both_folders(root: Path) -> None:
     assert all(dataset.decode(root, image).size for image in dataset.index(root)["image"])
 
 
+def test_ham10000_finds_images_that_were_unpacked_without_folder(root: Path) -> None:
+    before = DATASETS["ham10000"].index(root)
+    for image in (root / "HAM10000" / "HAM10000_images_part_2").iterdir():
+        image.rename(root / "HAM10000" / image.name)
+    assert DATASETS["ham10000"].index(root).equals(before)
+    assert all(DATASETS["ham10000"].decode(root, image).size for image in before["image"])
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("isic2018", "ISIC2018/ISIC2018_Task3_Training_Input"),
+        ("isic2019", "ISIC2019/ISIC_2019_Training_Input"),
+        ("ham10000", "HAM10000/HAM10000_images_part_1"),
+    ],
+)
+def test_images_that_were_unpacked_below_their_own_name_are_the_same(root: Path, name: str, folder: str) -> None:
+    before = DATASETS[name].index(root)
+    (root / folder).rename(root / "inner")
+    (root / folder).mkdir()
+    (root / "inner").rename(root / folder / Path(folder).name)
+    assert DATASETS[name].index(root).equals(before)
+    assert all(DATASETS[name].decode(root, image).size for image in before["image"])
+
+
 def test_ham10000_refuses_another_diagnosis(root: Path) -> None:
     _change(root / METADATA_HAM, ",df,", ",wart,")
     with pytest.raises(ValueError, match=r"2 rows have another dx than nv, mel, .* \(first: 'wart'\)"):

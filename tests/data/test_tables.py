@@ -43,6 +43,36 @@ def test_a_missing_column_is_named_with_those_that_are_there(tmp_path: Path) -> 
         read_table(path, ["image", "label"])
 
 
+def test_a_column_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    path = write_text(tmp_path / "a.csv", "image,label, label", "a,1,2")
+    with pytest.raises(ValueError, match=rf"table {path} has several columns 'label'; keep one"):
+        read_table(path, ["image", "label"])
+
+
+@pytest.mark.parametrize("row", ["a,1,", "a,1,x"])
+def test_a_row_with_more_cells_than_columns_is_refused_and_moves_none(tmp_path: Path, row: str) -> None:
+    path = write_text(tmp_path / "a.csv", "image,label", row)
+    with pytest.raises(
+        ValueError, match=rf"table {path} cannot be read as text: .*Expected 2 fields in line 2, saw 3;"
+    ):
+        read_table(path, ["image", "label"])
+
+
+def test_a_last_name_that_is_empty_is_a_column(tmp_path: Path) -> None:
+    path = write_text(tmp_path / "a.csv", "image,label,", "a,1,", "b,2,")  # as in Data_Entry_2017.csv of NIH
+    assert read_table(path, ["image", "label"]).to_numpy().tolist() == [["a", "1"], ["b", "2"]]
+
+
+def test_columns_without_names_are_named_in_their_order(tmp_path: Path) -> None:
+    table = read_table(write_text(tmp_path / "a.csv", "0001,1", "0002,0"), ["exam", "torn"], header=False)
+    assert table.to_dict("list") == {"exam": ["0001", "0002"], "torn": ["1", "0"]}
+
+
+def test_a_missing_unnamed_column_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="has no column 'torn'"):
+        read_table(write_text(tmp_path / "a.csv", "0001", "0002"), ["exam", "torn"], header=False)
+
+
 def test_an_optional_column_may_be_absent(tmp_path: Path) -> None:
     path = write_text(tmp_path / "a.csv", "image,part", "a,train")
     assert list(read_table(path, ["image"], optional=["patient", "part"])) == ["image", "part"]
