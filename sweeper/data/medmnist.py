@@ -32,19 +32,21 @@ _READING = Lock()
 """One thread at a time unpacks: each leaves the unpacking where the next one goes on."""
 
 
-def medmnist(*, name: str, classes: tuple[str, ...], **facts: Any) -> Dataset:
+def medmnist(*, name: str, classes: tuple[str, ...], size: int, **facts: Any) -> Dataset:
     """A set of MedMNIST; each image is its own patient, because the files do not tell patients.
 
     Args:
         classes: in the order of the official labels 0, 1, ..., or of the columns of a multi-label set.
+        size: height and width of its images, in pixels.
         facts: the other fields of `Dataset`.
     """
+    shape = (size, size, 3) if facts["channels"] == 3 else (size, size)
     return Dataset(
         name=name,
         classes=classes,
         remedy=_REMEDY.format(name=name),
-        index=partial(_index, name, classes, facts.get("task") == "multilabel"),
-        decode=partial(_decode, name, facts["channels"]),
+        index=partial(_index, name, classes, shape, facts.get("task") == "multilabel"),
+        decode=partial(_decode, name, shape),
         sources=partial(_sources, name),
         **facts,
     )
@@ -56,11 +58,13 @@ def _place(name: str, root: Path) -> Path:
     return find(name, places, _REMEDY.format(name=name))
 
 
-def _index(name: str, classes: tuple[str, ...], several: bool, root: Path) -> "pd.DataFrame":
+def _index(name: str, classes: tuple[str, ...], shape: tuple[int, ...], several: bool, root: Path) -> "pd.DataFrame":
     path = _place(name, root)
     rows = []
     for part in PARTS:
         labels = _read(path, f"{part}_labels")  # (images, 1), or (images, classes) of a multi-label set
+        if len(labels) != (there := len(_images(path, part, shape))):
+            raise ValueError(f"{path} has {len(labels)} {part}_labels for {there} {part}_images; fetch the file again")
         texts = (_several if several else _single)(path, f"{part}_labels", labels, name, classes)
         for number, text in enumerate(texts):
             image = f"{part}/{number:06d}"
@@ -83,33 +87,45 @@ def _several(path: Path, array: str, labels: "np.ndarray", name: str, classes: t
     return texts_of(labels.astype("int8"), classes)
 
 
-def _decode(name: str, channels: int, root: Path, image: str) -> "np.ndarray":
+def _decode(name: str, shape: tuple[int, ...], root: Path, image: str) -> "np.ndarray":
     path = _place(name, root)
     part, number = image.split("/")
-    try:
-        with _READING:
-            pixels = _images(path, part, channels, file_stamp(path))[int(number)]  # (height, width[, 3])
-    except (*_DAMAGES, IndexError) as error:
-        raise ValueError(f"{path}: image {image} cannot be read: {_said(error)}; fetch the file again") from error
-    return pixels.reshape(*pixels.shape[:2], channels)
+    with _READING:
+        images = _images(path, part, shape)
+        try:
+            pixels = images[int(number)]
+        except (*_DAMAGES, IndexError) as error:
+            raise ValueError(f"{path}: image {image} cannot be read: {_said(error)}; fetch the file again") from error
+    return pixels.reshape(*shape[:2], -1)
 
 
 def _sources(name: str, root: Path, images: Sequence[str]) -> list[str]:
     return [file_stamp(_place(name, root))]
 
 
-@lru_cache(maxsize=len(PARTS))
-def _images(path: Path, part: str, channels: int, stamp: str) -> "Rows":
-    """One part's images; `stamp` makes a file that was written again another entry."""
-    from sweeper.data.npz import Rows
-
-    images = Rows(path, f"{part}_images")
-    colour = (3,) if channels == 3 else ()
-    if images.dtype != "uint8" or len(images.shape) != 3 + len(colour) or images.shape[3:] != colour:
+def _images(path: Path, part: str, shape: tuple[int, ...]) -> "Rows":
+    """One part's images, each of this shape."""
+    try:
+        images = _opened(path, part, file_stamp(path))
+    except _DAMAGES as error:
         raise ValueError(
-            f"its array {part}_images is {images.dtype} {images.shape}; it needs uint8 pixels of {channels} channels"
+            f"{path}: its array {part}_images cannot be read: {_said(error)}; fetch the file again"
+        ) from error
+    if images.dtype != "uint8" or images.shape[1:] != shape:
+        told = " x ".join(map(str, shape))
+        raise ValueError(
+            f"{path}: its array {part}_images is {images.dtype} {images.shape}; an image of it must be uint8 of "
+            f"{told}; is it the file of another set or size? fetch the right one"
         )
     return images
+
+
+@lru_cache(maxsize=len(PARTS))
+def _opened(path: Path, part: str, stamp: str) -> "Rows":
+    """`stamp` makes a file that was written again another entry."""
+    from sweeper.data.npz import Rows
+
+    return Rows(path, f"{part}_images")
 
 
 def _read(path: Path, array: str) -> "np.ndarray":

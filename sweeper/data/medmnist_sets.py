@@ -104,6 +104,7 @@ def _member(name: str, size: int) -> Any:
     return medmnist(
         name=name if size == SIZES[0] else f"{name}_{size}",
         classes=facts["classes"],
+        size=size,
         metric="auroc",
         channels=facts["channels"],
         cite=f"Yang et al. 2023, MedMNIST v2, Scientific Data 10:41; {facts['cite']}",

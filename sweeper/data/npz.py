@@ -41,7 +41,7 @@ class Rows:
             with archive.open(member) as file:
                 self.shape, fortran, self.dtype = _header(file)
                 header = file.tell()
-        if fortran or self.dtype.hasobject:
+        if fortran or self.dtype.hasobject or not self.shape:
             raise ValueError("it is no array of numbers, row after row; save it again with numpy.savez_compressed")
         self._path, self._header = path, header
         self._row = int(np.prod(self.shape[1:])) * self.dtype.itemsize  # bytes

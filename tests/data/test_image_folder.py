@@ -164,7 +164,7 @@ def test_a_class_may_be_called_train_beside_other_classes(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "suffix", ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp", "pgm", "ppm", "PNG", "Jpg", "JPEG", "TIFF"]
+    "suffix", ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp", "gif", "pgm", "ppm", "PNG", "Jpg", "JPEG", "TIFF"]
 )
 def test_every_image_suffix_is_read_in_any_case(tmp_path: Path, suffix: str) -> None:
     write_classes(tmp_path / "pets", TWO)

@@ -104,7 +104,7 @@ def test_images_that_are_damaged_are_named(tmp_path: Path) -> None:
         arrays = dict(file)
     np.savez_compressed(path, **arrays | {"test_images": np.random.default_rng(0).bytes(2 * 28 * 28)})
     with pytest.raises(
-        ValueError, match=r"breastmnist\.npz: image test/000001 cannot be read: .*; fetch the file again"
+        ValueError, match=r"breastmnist\.npz: its array test_images cannot be read: .*; fetch the file again"
     ):
         DATASETS["breastmnist"].decode(tmp_path, "test/000001")
 
@@ -116,8 +116,28 @@ def test_other_pixels_are_named(tmp_path: Path, shape: tuple[int, ...], dtype: s
     with np.load(path) as file:
         arrays = dict(file)
     np.savez(path, **arrays | {"test_images": np.zeros(shape, dtype)})
-    with pytest.raises(ValueError, match=rf"test_images is {dtype} .*; it needs uint8 pixels of 1 channels"):
-        DATASETS["breastmnist"].decode(tmp_path, "test/000001")
+    for read in (DATASETS["breastmnist"].index, lambda root: DATASETS["breastmnist"].decode(root, "test/000001")):
+        with pytest.raises(ValueError, match=rf"test_images is {dtype} .*; an image of it must be uint8 of 28 x 28;"):
+            read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["breastmnist", "breastmnist_128"])
+def test_a_file_of_another_size_is_refused_before_any_image_is_read(tmp_path: Path, name: str) -> None:
+    write_npz(tmp_path / f"{name}.npz", classes=2, counts=COUNTS, size=64)
+    with pytest.raises(
+        ValueError, match=rf"{name}\.npz: its array train_images is uint8 \(6, 64, 64\); an image of it"
+    ):
+        DATASETS[name].index(tmp_path)
+
+
+def test_other_numbers_of_labels_than_of_images_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "breastmnist.npz"
+    write_npz(path, classes=2, counts=COUNTS)
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **arrays | {"val_labels": arrays["train_labels"]})
+    with pytest.raises(ValueError, match=r"breastmnist\.npz has 6 val_labels for 4 val_images; fetch the file again"):
+        DATASETS["breastmnist"].index(tmp_path)
 
 
 def test_a_file_without_its_arrays_is_named(tmp_path: Path) -> None:
