@@ -95,6 +95,8 @@ def _index(place: "Callable[[Path], Path]", classes: tuple[str, ...] | None, roo
     table = table.assign(image=table["image"].str.replace("\\", "/"))
     if classes:
         table = table.assign(label=_several(table, classes, path))
+    else:
+        _refuse_equal_numbers(table["label"], path)
     _refuse_twice(table, path)
     refuse_missing((path.parent / each for each in table["image"]), path)
     parts = _parts(table["part"], path) if "part" in table else [None] * len(table)
@@ -129,6 +131,17 @@ def _refuse_empty(table: "pd.DataFrame", column: str, path: Path) -> None:
         row = int(empty.to_numpy().argmax())
         said = f": '{table[column].iloc[row]}'" if table[column].iloc[row] else ""
         raise ValueError(f"table {path}: {empty.sum()} rows have no {column} (first: row {row + 1}{said}); fill it in")
+
+
+def _refuse_equal_numbers(labels: "pd.Series", path: Path) -> None:
+    """A number is one class, however it is written."""
+    import pandas as pd
+
+    texts = pd.Series(sorted(set(labels)))
+    numbers = pd.to_numeric(texts, errors="coerce")
+    if (again := numbers.notna() & numbers.duplicated()).any():
+        one, other, *_ = texts[numbers == numbers[again].iloc[0]]
+        raise ValueError(f"table {path}: the labels '{one}' and '{other}' are one number; write it in one way")
 
 
 def _refuse_twice(table: "pd.DataFrame", path: Path) -> None:

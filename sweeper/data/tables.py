@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unicodedata import normalize
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,10 +114,10 @@ def refuse_missing(files: Iterable[Path], named_by: Path | str) -> None:
         if file.name not in listed[file.parent]:
             missing.append(file)
     if missing:
-        raise FileNotFoundError(
-            f"{len(missing)} files that {named_by} names are not there (first: {missing[0]}); fetch the archive "
-            "again, or take their rows out of the table"
-        )
+        first, remedy = missing[0], "fetch the archive again, or take their rows out of the table"
+        if normalize("NFC", first.name) in {normalize("NFC", each) for each in listed[first.parent]}:
+            remedy = "its letters are composed otherwise than those of the file's name; write both in the form NFC"
+        raise FileNotFoundError(f"{len(missing)} files that {named_by} names are not there (first: {first}); {remedy}")
 
 
 def is_nothing(column: "pd.Series") -> "pd.Series":

@@ -232,6 +232,12 @@ def test_one_file_written_with_a_backslash_and_with_a_slash_is_repeated(folder: 
         _index(folder, "image,label", "images/0.png,x", "images/1.png,y", r"images\0.png,x")
 
 
+@pytest.mark.parametrize(("one", "other"), [("1", "1.0"), ("01", "1"), ("10", "1e1")])
+def test_one_number_written_in_two_ways_is_no_two_classes(folder: Path, one: str, other: str) -> None:
+    with pytest.raises(ValueError, match=rf"a\.csv: the labels '{one}' and '{other}' are one number; write it in one"):
+        _index(folder, "image,label", f"images/0.png,{one}", f"images/1.png,{other}", "images/2.png,0")
+
+
 def test_patients_that_look_like_numbers_keep_their_zeros(folder: Path) -> None:
     index = _index(folder, "image,label,patient", "images/0.png,x,007", "images/1.png,y,7")
     assert list(index["patient"]) == ["007", "7"]

@@ -132,6 +132,12 @@ def test_missing_files_are_counted_and_the_first_is_named(tmp_path: Path) -> Non
         refuse_missing(files, "t")
 
 
+def test_a_name_whose_letters_are_composed_otherwise_is_told_as_such(tmp_path: Path) -> None:
+    (tmp_path / "bo\u0308se.png").touch()  # as macOS writes it
+    with pytest.raises(FileNotFoundError, match=r"1 files .*; its letters are composed otherwise than those of"):
+        refuse_missing([tmp_path / "b\u00f6se.png"], "t")
+
+
 def test_a_list_is_its_lines_without_the_empty_ones(tmp_path: Path) -> None:
     path = write_text(tmp_path / "a.txt", "\ufeffa b.png", "", "  c.png \r")
     assert read_list(path) == ["a b.png", "c.png"]
