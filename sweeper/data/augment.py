@@ -72,13 +72,14 @@ def _slide(images: torch.Tensor, axis: int, generator: torch.Generator) -> torch
 
 def _changed(images: torch.Tensor, generator: torch.Generator, operations: Sequence[Operation]) -> torch.Tensor:
     """The images after the operations: colours one by one, what moves pixels as far as it can in one resampling."""
+    given = images
     for moves, run in groupby(operations, key=lambda each: each.name in DRAWS):
         if moves:
             shape = (len(images), *images.shape[-2:])
             images = placed(images, [DRAWS[each.name](shape, generator, **each.settings) for each in run])
         else:
             for each in run:
-                images = COLOURS[each.name](images, generator, **each.settings)
+                images = COLOURS[each.name](images, generator, own=images is not given, **each.settings)
     return images
 
 

@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from sweeper.data.augment_draws import chosen, places, uniform, windows
-from sweeper.data.augment_pixels import chosen_of, copied, put
+from sweeper.data.augment_pixels import copied, planes_of, put
 from sweeper.data.moving import move
 
 _WHITE = 255
@@ -31,6 +31,7 @@ def _jitter(
     saturation: float,
     hue: float,
     p: float,
+    own: bool = False,
 ) -> torch.Tensor:
     """torchvision's ColorJitter: the four in an order that is drawn too."""
     number = len(images)
@@ -41,24 +42,28 @@ def _jitter(
         + [uniform(number, -hue, hue, generator)],
         dim=1,
     ).float()  # (n, 4)
-    return _some(images, taken, _recolour, factors, order)
+    return _some(images, taken, _recolour, factors, order, own=own)
 
 
-def _grayscale(images: torch.Tensor, generator: torch.Generator, *, p: float) -> torch.Tensor:
-    return _some(images, chosen(len(images), p, generator), lambda some: _luma(some).expand(-1, 3, -1, -1))
+def _grayscale(images: torch.Tensor, generator: torch.Generator, *, p: float, own: bool = False) -> torch.Tensor:
+    return _some(images, chosen(len(images), p, generator), _luma, own=own)
 
 
-def _blur(images: torch.Tensor, generator: torch.Generator, *, radius: tuple[float, float], p: float) -> torch.Tensor:
+def _blur(
+    images: torch.Tensor, generator: torch.Generator, *, radius: tuple[float, float], p: float, own: bool = False
+) -> torch.Tensor:
     """A Gaussian that is cut off at three of the largest sd; the images go on beyond their edges as in a mirror."""
     taken = chosen(len(images), p, generator)
     sd = uniform(len(images), *radius, generator).float()
-    return _some(images, taken, lambda some, sd: _smooth(some, sd, math.ceil(3 * radius[1])), sd)
+    return _some(images, taken, lambda some, sd: _smooth(some, sd, math.ceil(3 * radius[1])), sd, own=own)
 
 
-def _solarize(images: torch.Tensor, generator: torch.Generator, *, threshold: float, p: float) -> torch.Tensor:
+def _solarize(
+    images: torch.Tensor, generator: torch.Generator, *, threshold: float, p: float, own: bool = False
+) -> torch.Tensor:
     """Values from the threshold on are inverted."""
     taken = chosen(len(images), p, generator)
-    return _some(images, taken, lambda some: torch.where(some >= threshold, _WHITE - some, some))
+    return _some(images, taken, lambda some: torch.where(some >= threshold, _WHITE - some, some), own=own)
 
 
 def _erasing(
@@ -69,6 +74,7 @@ def _erasing(
     ratio: tuple[float, float],
     value: float | tuple[float, float, float],
     p: float,
+    own: bool = False,
 ) -> torch.Tensor:
     """torchvision's: the first of ten windows that is smaller than the image both ways; without one nothing happens."""
     number, _, height, width = images.shape
@@ -82,31 +88,37 @@ def _erasing(
     left = places((width - widths).clamp(min=0), generator)
     colour = torch.tensor(value, dtype=torch.float32).expand(number, 3)
     window = torch.stack([top, top + heights, left, left + widths], dim=1)  # (n, 4)
-    return _some(images, taken & fits.any(dim=1), _rub_out, window, colour)
+    return _some(images, taken & fits.any(dim=1), _rub_out, window, colour, own=own)
 
 
 def _some(
-    images: torch.Tensor, which: torch.Tensor, change: Callable[..., torch.Tensor], *given: torch.Tensor
+    images: torch.Tensor, which: torch.Tensor, change: Callable[..., torch.Tensor], *given: torch.Tensor, own: bool
 ) -> torch.Tensor:
     """The images with `change(images as floats, *given)` in place of those that are chosen.
 
     Args:
         which: bool (n,), on the CPU, so that nobody waits for a GPU.
+        change: makes (n, 3, h, w) of such floats, or (n, 1, h, w) for three equal channels; it may overwrite them.
         given: (n, ...), on the CPU: what of it belongs to the chosen images is handed on, as it lies.
+        own: whether nobody else needs the images, so that they are overwritten.
     """
     if not which.any():
         return images
     rows = which.nonzero().squeeze(1)
-    found = copied(images)
+    found = images if own and images.is_contiguous(memory_format=torch.channels_last) else copied(images)
     for some in rows.split(1 if images.device.type == "cpu" else len(rows)):  # one stays in a core's own cache
-        shown = chosen_of(images, some).to(torch.float32, memory_format=torch.contiguous_format)
-        changed = change(shown, *(each[some] for each in given))
+        changed = change(planes_of(images, some), *(each[some] for each in given))
         put(found, some, changed if images.is_floating_point() else changed.round().clamp_(0, _WHITE))
     return found
 
 
 def _recolour(images: torch.Tensor, factors: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
-    """Args: factors: (n, 4); order: (n, 4), which of the four changes comes first, second, ..."""
+    """
+    Args:
+        images: floats, which are overwritten.
+        factors: (n, 4)
+        order: (n, 4), which of the four changes comes first, second, ...
+    """
     for now in order.unbind(1):
         for index in set(now.tolist()):
             rows = (now == index).nonzero().squeeze(1)
@@ -126,11 +138,11 @@ def _luma(images: torch.Tensor) -> torch.Tensor:
 
 
 def _blend(images: torch.Tensor, other: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
-    return (share * images).add_((1 - share) * other).clamp_(0, _WHITE)
+    return images.mul_(share).add_((1 - share) * other).clamp_(0, _WHITE)
 
 
 def _brighten(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    return (factor * images).clamp_(0, _WHITE)
+    return images.mul_(factor).clamp_(0, _WHITE)
 
 
 def _contrast(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:

@@ -3,6 +3,8 @@
 What is drawn is drawn by `augment`; places between pixels are in `augment_places`.
 """
 
+from itertools import cycle
+
 import numpy as np
 import torch
 
@@ -72,6 +74,14 @@ def chosen_of(images: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     return images.movedim(1, -1).index_select(0, move(rows, images.device)).movedim(-1, 1)
 
 
+def planes_of(images: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """The images in these rows (int64, on the CPU) as floats of their own, in memory channel by channel."""
+    if images.device.type == "cpu" and images.dtype == torch.uint8 and len(rows) == 1:
+        pixels = images[int(rows)].numpy()  # (channels, height, width)
+        return torch.from_numpy(np.array(pixels, order="C")).to(torch.float32).unsqueeze(0)  # the types in their turn
+    return chosen_of(images, rows).to(torch.float32, memory_format=torch.contiguous_format)
+
+
 def exchanged(images: torch.Tensor, rows: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     """The images, with `others` in place of those in these rows, in memory as channels_last.
 
@@ -95,14 +105,16 @@ def put(images: torch.Tensor, rows: torch.Tensor, others: torch.Tensor) -> None:
     Args:
         images: (n, channels, height, width), in memory as channels_last.
         rows: int64 (n,), on the CPU.
-        others: (rows, channels, height, width); floats for bytes are whole numbers of 0..255.
+        others: (rows, channels or 1, height, width); floats for bytes are whole numbers of 0..255.
     """
-    into, others = images.movedim(1, -1), others.movedim(1, -1)
     if images.device.type != "cpu":
+        into, others = images.movedim(1, -1), others.expand(-1, images.shape[1], -1, -1).movedim(1, -1)
         into.index_copy_(0, move(rows, images.device), others.to(images.dtype).contiguous())
         return
     for row, other in zip(rows.tolist(), others, strict=True):  # by index it would be copied byte by byte
-        if other.dtype == torch.float32 and into.dtype == torch.uint8:
-            np.copyto(into[row].numpy(), other.numpy(), casting="unsafe")  # torch takes three times as long
+        if other.dtype == torch.float32 and images.dtype == torch.uint8:
+            planes = cycle(other.numpy().astype(np.uint8))  # torch takes six times as long
+            for into, plane in zip(images[row].numpy(), planes, strict=False):
+                into[...] = plane
         else:
-            into[row] = other
+            images[row] = other

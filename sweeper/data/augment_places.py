@@ -63,15 +63,15 @@ def placed(images: torch.Tensor, changes: Sequence[Change]) -> torch.Tensor:
     touched = torch.stack([_touched(each, height, width) for each in changes]).any(dim=0)  # (n,)
     if not touched.any():
         return images
+    if images.device.type == "cpu" and _is_plain(changes, height, width):
+        return _cut_each(images, changes)
     if not touched.all():
         rows = touched.nonzero().squeeze(1)
         return exchanged(images, rows, placed(chosen_of(images, rows), [_of(each, rows) for each in changes]))
     if all(isinstance(each, Flip) for each in changes):
-        return _mirror(images, [each for each in changes if isinstance(each, Flip)])
+        return pick(images, *(mirrored(side, _flipped(changes, axis)) for axis, side in ((-2, height), (-1, width))))
     if images.device.type != "cpu":
         return _sample(images, changes)
-    if _is_plain(changes, height, width):
-        return _cut_each(images, changes)
     pieces = torch.arange(len(images)).split(AT_ONCE)
     return torch.cat([_sample(images[rows], [_of(each, rows) for each in changes]) for rows in pieces])
 
@@ -98,18 +98,25 @@ def _of(change: Change, rows: torch.Tensor) -> Change:
             return replace(change, matrix=change.matrix[rows])
 
 
-def _mirror(images: torch.Tensor, flips: Sequence[Flip]) -> torch.Tensor:
-    chosen = {axis: torch.zeros(len(images), dtype=torch.bool) for axis in (-2, -1)}
-    for each in flips:
-        chosen[each.axis] = chosen[each.axis] ^ each.chosen
-    return pick(images, *(mirrored(images.shape[axis], which) for axis, which in chosen.items()))
+def _flipped(changes: Sequence[Change], axis: int) -> torch.Tensor:
+    """Which images are mirrored along the axis, bool (n,): twice is not at all."""
+    chosen = torch.zeros(_number(changes[0]), dtype=torch.bool)
+    for each in changes:
+        if isinstance(each, Flip) and each.axis == axis:
+            chosen = chosen ^ each.chosen
+    return chosen
+
+
+def _number(change: Change) -> int:
+    """Of the images that it is about."""
+    return len(next(iter(vars(change).values())))
 
 
 def _is_plain(changes: Sequence[Change], height: int, width: int) -> bool:
-    """Whether it is one cut, first of all, inside the images, and mirroring."""
+    """Whether it is mirroring, and before that one cut at most, inside the images."""
     first, *others = changes
-    return (
-        isinstance(first, Cut) and _is_inside(first, height, width) and all(isinstance(each, Flip) for each in others)
+    return (isinstance(first, Flip) or (isinstance(first, Cut) and _is_inside(first, height, width))) and all(
+        isinstance(each, Flip) for each in others
     )
 
 
@@ -120,16 +127,30 @@ def _is_inside(cut: Cut, height: int, width: int) -> bool:
 
 def _cut_each(images: torch.Tensor, changes: Sequence[Change]) -> torch.Tensor:
     """What `_sample` makes of them, up to rounding, ten times as fast: torch stretches windows of bytes by itself."""
-    cuts = [each for each in changes if isinstance(each, Cut)]
-    flips = [each for each in changes if isinstance(each, Flip)]
-    windows = torch.stack([torch.stack([each.left, each.top, each.width, each.height], dim=1) for each in cuts], dim=1)
-    found = torch.empty_like(images, memory_format=torch.channels_last).movedim(1, -1)
-    for row, ((left, top, width, height),) in enumerate(windows.tolist()):
-        window = images[row : row + 1, :, top : top + height, left : left + width]
-        seen = F.interpolate(window, size=images.shape[-2:], mode="bilinear", align_corners=False)
-        axes = [each.axis - 1 for each in flips if each.chosen[row]]  # the channels come last here
-        found[row] = seen.movedim(1, -1)[0].flip(axes) if axes else seen.movedim(1, -1)[0]
-    return found.movedim(-1, 1)
+    number, _, height, width = images.shape
+    windows = torch.tensor([[0, 0, width, height]]).expand(number, -1)
+    for each in changes:
+        if isinstance(each, Cut):
+            windows = torch.stack([each.left, each.top, each.width, each.height], dim=1)
+    flips = zip(_flipped(changes, -2).tolist(), _flipped(changes, -1).tolist(), strict=True)
+    found = torch.empty_like(images, memory_format=torch.channels_last)
+    for row, ((left, top, wide, high), (vertical, horizontal)) in enumerate(zip(windows.tolist(), flips, strict=True)):
+        window = images[row : row + 1, :, top : top + high, left : left + wide]
+        _stretch_into(
+            found[row : row + 1], window, [axis for axis, asked in ((-2, vertical), (-1, horizontal)) if asked]
+        )
+    return found
+
+
+def _stretch_into(found: torch.Tensor, window: torch.Tensor, axes: list[int]) -> None:
+    """Writes the window of one image, stretched and then mirrored along the axes, to its place."""
+    size = list(found.shape[-2:])
+    if list(window.shape[-2:]) != size:
+        if not axes:
+            torch.ops.aten.upsample_bilinear2d.out(window, size, False, None, None, out=found)  # F.interpolate copies
+            return
+        window = F.interpolate(window, size=size, mode="bilinear", align_corners=False)
+    found.copy_(window.flip(axes) if axes else window)
 
 
 def _sample(images: torch.Tensor, changes: Sequence[Change]) -> torch.Tensor:

@@ -19,6 +19,7 @@ from sweeper.data.augment_pixels import AT_ONCE
 from sweeper.data.cache import Cached, cached
 from sweeper.data.dataset import Metric, Task, target_columns
 from sweeper.data.kept_splits import files_read, parts_of
+from sweeper.data.memory import empty_floats
 from sweeper.data.moving import move
 from sweeper.site import Site
 
@@ -155,10 +156,18 @@ def normalise(images: torch.Tensor, mean: Sequence[float], std: Sequence[float],
     centre, scale = _row(tuple(mean), tuple(std), images.shape[-1], images.device)
     if images.device.type != "cpu":
         return images.to(torch.float32, copy=True).sub_(centre).div_(scale)
-    found = torch.empty_like(images, dtype=torch.float32)
+    found = _floats_like(images)
     for some, shown in zip(found.split(AT_ONCE), images.split(AT_ONCE), strict=True):
         some.copy_(shown).sub_(centre).div_(scale)
     return found
+
+
+def _floats_like(images: torch.Tensor) -> torch.Tensor:
+    """float32 of the same shape and layout, not filled."""
+    shape = images.movedim(1, -1).shape
+    if images.is_contiguous(memory_format=torch.channels_last):
+        return empty_floats(tuple(shape)).movedim(-1, 1)
+    return torch.empty_like(images, dtype=torch.float32)
 
 
 @lru_cache(maxsize=64)

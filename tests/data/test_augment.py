@@ -338,6 +338,21 @@ def test_images_that_are_only_mirrored_keep_their_very_pixels() -> None:
     assert torch.equal(found, images.flip(-1, -2))
 
 
+@pytest.mark.parametrize("before", ["", "resized_crop() + "])
+def test_what_is_mirrored_twice_is_not_mirrored(before: str) -> None:
+    twice = AUGMENTS[f"{before}hflip(p=1) + vflip(p=1) + hflip(p=1)"](smooth(), generator())
+    assert torch.equal(twice, AUGMENTS[f"{before}vflip(p=1)"](smooth(), generator()))
+
+
+def test_a_cut_that_is_mirrored_is_the_mirror_image_of_the_cut() -> None:
+    cut = drawn("resized_crop")
+    some = torch.arange(SHAPE[0]) % 3 == 0
+    found = placed(smooth(), [cut, Flip(chosen=some, axis=-1), Flip(chosen=~some, axis=-2)])
+    plain = placed(smooth(), [cut])
+    assert torch.equal(found[some], plain[some].flip(-1))
+    assert torch.equal(found[~some], plain[~some].flip(-2))
+
+
 def test_hflip_is_flip() -> None:
     assert torch.equal(AUGMENTS["hflip(p=0.5)"](smooth(), generator()), AUGMENTS["flip"](smooth(), generator()))
 
@@ -365,6 +380,12 @@ class TestEveryAugmentation:
     def test_floats_change_as_bytes_do(self, text: str) -> None:
         whole = AUGMENTS[text](smooth().float(), generator())
         assert_like(AUGMENTS[text](smooth(), generator()), whole, most=3 if "jitter" in SETS.get(text, text) else 2)
+
+    @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+    def test_what_is_given_stays_as_it_is(self, text: str, dtype: torch.dtype) -> None:
+        images = smooth().to(dtype)
+        AUGMENTS[text](images, generator())
+        assert torch.equal(images, smooth().to(dtype))
 
     def test_an_image_of_one_pixel_stays_one(self, text: str) -> None:
         images = torch.full((4, 3, 1, 1), 9, dtype=torch.uint8)
