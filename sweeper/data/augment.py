@@ -12,10 +12,10 @@ from itertools import groupby
 import torch
 
 from sweeper.data.augment_colours import COLOURS
-from sweeper.data.augment_draws import DRAWS
+from sweeper.data.augment_draws import DRAWS, chosen
 from sweeper.data.augment_names import SETS, Operation, parse
 from sweeper.data.augment_pixels import mirrored, pick, slid
-from sweeper.data.augment_places import placed
+from sweeper.data.augment_places import Flip, placed
 
 Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 """Images (n, 3, h, w), uint8 or float of 0..255, and a CPU generator -> changed images of the same shape and type."""
@@ -44,8 +44,7 @@ def _keep(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 def _flip(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Each image mirrored left to right with probability 1/2."""
-    rows = torch.arange(images.shape[-2]).expand(len(images), -1)
-    return pick(images, rows, _mirror(images, generator))
+    return placed(images, [Flip(chosen=chosen(len(images), 0.5, generator), axis=-1)])
 
 
 def _shift(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -61,7 +60,7 @@ def _flip_shift(images: torch.Tensor, generator: torch.Generator) -> torch.Tenso
 
 
 def _mirror(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    return mirrored(images.shape[-1], torch.rand(len(images), generator=generator) < 0.5)
+    return mirrored(images.shape[-1], chosen(len(images), 0.5, generator))
 
 
 def _slide(images: torch.Tensor, axis: int, generator: torch.Generator) -> torch.Tensor:

@@ -119,14 +119,15 @@ def _recolour(images: torch.Tensor, factors: torch.Tensor, order: torch.Tensor) 
         factors: (n, 4)
         order: (n, 4), which of the four changes comes first, second, ...
     """
+    factors = factors.view(-1, 4, 1, 1, 1)
     for now in order.unbind(1):
-        for index in set(now.tolist()):
-            rows = (now == index).nonzero().squeeze(1)
-            factor = move(factors[rows, index], images.device).view(-1, 1, 1, 1)
-            if len(rows) == len(images):
-                images = _CHANGES[index](images, factor)
+        wanted = set(now.tolist())
+        for index in wanted:
+            if len(wanted) == 1:
+                images = _CHANGES[index](images, move(factors[:, index], images.device))
             else:
-                there = move(rows, images.device)
+                rows = (now == index).nonzero().squeeze(1)
+                there, factor = move(rows, images.device), move(factors[rows, index], images.device)
                 images = images.index_copy(0, there, _CHANGES[index](images[there], factor))
     return images
 

@@ -8,10 +8,8 @@ from itertools import cycle
 import numpy as np
 import torch
 
+from sweeper.data.memory import empty_images
 from sweeper.data.moving import move
-
-AT_ONCE = 8
-"""Images that a CPU changes at once where it makes floats of them: more do not stay near it (224 pixels, AMD EPYC)."""
 
 
 def pick(images: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
@@ -33,7 +31,7 @@ def pick(images: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> tor
 
 def _slice(images: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
     """What `pick` finds, by whole lines and stretches of them: a processor takes five times as long pixel by pixel."""
-    found = torch.empty_like(images, memory_format=torch.channels_last).movedim(1, -1)
+    found = empty_images(images, images.dtype).movedim(1, -1)
     steps = columns.diff(dim=1)
     moving = (steps != 0).int()
     first = moving.argmax(dim=1)
@@ -96,7 +94,9 @@ def exchanged(images: torch.Tensor, rows: torch.Tensor, others: torch.Tensor) ->
 
 def copied(images: torch.Tensor) -> torch.Tensor:
     """The images (n, channels, height, width) once more, in memory as channels_last."""
-    return images.movedim(1, -1).clone(memory_format=torch.contiguous_format).movedim(-1, 1)
+    if images.device.type != "cpu":
+        return images.movedim(1, -1).clone(memory_format=torch.contiguous_format).movedim(-1, 1)
+    return empty_images(images, images.dtype).copy_(images)
 
 
 def put(images: torch.Tensor, rows: torch.Tensor, others: torch.Tensor) -> None:

@@ -15,16 +15,17 @@ import torch
 from sweeper.cell import Images
 from sweeper.data import DATASETS
 from sweeper.data.augment import AUGMENTS, View, view_of
-from sweeper.data.augment_pixels import AT_ONCE
 from sweeper.data.cache import Cached, cached
 from sweeper.data.dataset import Metric, Task, target_columns
 from sweeper.data.kept_splits import files_read, parts_of
-from sweeper.data.memory import empty_floats
+from sweeper.data.memory import empty, empty_images
 from sweeper.data.moving import move
 from sweeper.site import Site
 
 __all__ = ["AUGMENTS", "HELD_BYTES", "Held", "Loaded", "Part", "cut_short", "hold", "load", "move", "normalise"]
 
+_AT_ONCE = 8
+"""Images that a CPU normalises at once: more do not stay near it (224 pixels, AMD EPYC)."""
 HELD_BYTES = 2**31
 """What is kept on a device for the whole of a training takes at most this."""
 _HELD_SHARE = 0.1
@@ -53,8 +54,12 @@ class Part:
         Grey is repeated to three channels: every network sees three, so that a model has the same architecture and can
         take the same weights for every data set.
         """
-        chosen = np.asarray(self.pixels)[self.rows[positions]]  # (n, size, size, channels)
-        return torch.from_numpy(chosen).expand(-1, -1, -1, 3).contiguous().movedim(-1, 1)
+        rows, (_, *shape) = self.rows[positions], self.pixels.shape
+        chosen = empty((len(rows), *shape), torch.uint8)  # (n, size, size, channels)
+        np.take(self.pixels, rows, axis=0, out=chosen.numpy(), mode="clip")  # any other mode takes memory of its own
+        if shape[-1] != 3:
+            chosen = empty((*chosen.shape[:3], 3), torch.uint8).copy_(chosen)
+        return chosen.movedim(-1, 1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -157,16 +162,15 @@ def normalise(images: torch.Tensor, mean: Sequence[float], std: Sequence[float],
     if images.device.type != "cpu":
         return images.to(torch.float32, copy=True).sub_(centre).div_(scale)
     found = _floats_like(images)
-    for some, shown in zip(found.split(AT_ONCE), images.split(AT_ONCE), strict=True):
+    for some, shown in zip(found.split(_AT_ONCE), images.split(_AT_ONCE), strict=True):
         some.copy_(shown).sub_(centre).div_(scale)
     return found
 
 
 def _floats_like(images: torch.Tensor) -> torch.Tensor:
     """float32 of the same shape and layout, not filled."""
-    shape = images.movedim(1, -1).shape
     if images.is_contiguous(memory_format=torch.channels_last):
-        return empty_floats(tuple(shape)).movedim(-1, 1)
+        return empty_images(images, torch.float32)
     return torch.empty_like(images, dtype=torch.float32)
 
 
