@@ -142,9 +142,8 @@ def _cut_each(images: torch.Tensor, changes: Sequence[Change]) -> torch.Tensor:
     found = empty_images(images, images.dtype)
     for row, ((left, top, wide, high), (vertical, horizontal)) in enumerate(zip(windows.tolist(), flips, strict=True)):
         window = images[row : row + 1, :, top : top + high, left : left + wide]
-        _stretch_into(
-            found[row : row + 1], window, [axis for axis, asked in ((-2, vertical), (-1, horizontal)) if asked]
-        )
+        axes = [axis for axis, asked in ((-2, vertical), (-1, horizontal)) if asked]
+        _stretch_into(found[row : row + 1], window, axes)
     return found
 
 
@@ -170,10 +169,8 @@ def _sample(images: torch.Tensor, changes: Sequence[Change]) -> torch.Tensor:
         light = seen if light is None else light if seen is None else light * seen
     shape = (len(images), height, width)
     grid = torch.empty((*shape, 2), dtype=torch.float32, device=images.device)
-    grid[..., 0], grid[..., 1] = (
-        (2 * x + 1) / width - 1,
-        (2 * y + 1) / height - 1,
-    )  # to stack them takes five times as long
+    grid[..., 0] = (2 * x + 1) / width - 1  # to stack them takes five times as long
+    grid[..., 1] = (2 * y + 1) / height - 1
     found = F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)  # (n, channels, h, w)
     if light is not None:
         found = found * light.expand(shape).unsqueeze(1)

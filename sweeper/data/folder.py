@@ -200,7 +200,7 @@ def _refuse_doubtful(folder: Path, other: Path, name: str) -> None:
     if _visible_folders(folder, name):
         raise ValueError(
             f"data set '{name}': {folder} is called as a part is and holds folders, but {other} is no part; take the "
-            f"latter away, or rename the former if it is a class"
+            "latter away, or rename the former if it is a class"
         )
 
 

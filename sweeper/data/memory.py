@@ -30,10 +30,10 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
     is made of for so long.
 
     Args:
-        dtype: float32 or uint8.
+        dtype: memory of float32 and of uint8 is handed on, other memory is the system's.
     """
     size = math.prod(shape) * dtype.itemsize
-    if not _SMALLEST <= size <= _LARGEST:
+    if dtype not in _TYPES or not _SMALLEST <= size <= _LARGEST:
         return torch.empty(shape, dtype=dtype)
     block = _taken(size + _ALIGNED)
     first = -block.ctypes.data % _ALIGNED

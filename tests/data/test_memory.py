@@ -24,7 +24,7 @@ def floats(number: int = ENOUGH) -> torch.Tensor:
     return empty((number,), torch.float32)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.uint8, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(0, 3), (3, 5, 2), (1030, 1021)])
 def test_what_is_asked_for_is_made(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     made = empty(shape, dtype)
