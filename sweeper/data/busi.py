@@ -13,22 +13,24 @@ from sweeper.data.folder import image_folder, read_folder
 if TYPE_CHECKING:
     import pandas as pd
 
-_NAME = re.compile(r"(?:benign|malignant|normal) \(\d+\)(_mask(?:_\d+)?)?")
+_MASK = re.compile(r"_mask(_\d+)?$")
+_LIKE_A_MASK = re.compile("ma?sk", re.IGNORECASE)
 
 
 def is_image(file: Path) -> bool:
     """Whether it is an ultrasound image and not the mask of a tumour, of which an image may have several.
 
     Raises:
-        ValueError: when the file is called neither as an image nor as a mask is: it could be either.
+        ValueError: when the file is called nearly as a mask is: it could be either.
     """
-    found = _NAME.fullmatch(file.stem)
-    if not found:
+    if _MASK.search(file.stem):
+        return False
+    if _LIKE_A_MASK.search(file.stem):
         raise ValueError(
             f"image {file} is called neither as an image of the archive, as benign (1).png, nor as a mask, as "
             "benign (1)_mask.png or benign (1)_mask_1.png; take it away, or call it so"
         )
-    return found[1] is None
+    return True
 
 
 def _read(base: Path, *, name: str) -> "pd.DataFrame":

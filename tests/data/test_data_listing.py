@@ -34,8 +34,8 @@ def test_its_size_is_that_of_the_files_of_its_images(data: Path, capsys: pytest.
 
 
 def test_the_sizes_of_a_medmnist_member_are_one_line(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("breastmnist", "breastmnist_64"):
-        write_npz(data / "medmnist" / f"{name}.npz", classes=2, counts={"train": 4, "val": 4, "test": 4})
+    for name, size in (("breastmnist", 28), ("breastmnist_64", 64)):
+        write_npz(data / "medmnist" / f"{name}.npz", classes=2, counts={"train": 4, "val": 4, "test": 4}, size=size)
     text = said(capsys, code=0)
     assert row_of(text, "breastmnist")[1] == "present (28, 64 pixels)"
     assert "breastmnist_64" not in text

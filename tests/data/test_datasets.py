@@ -145,7 +145,7 @@ def test_busi_skips_masks(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["benign (1)_msk.png", "mask_benign (1).png", "benign (1)_mask_a.png", "benign (1) (copy).png"]
+    "name", ["benign (1)_msk.png", "mask_benign (1).png", "benign (1)_mask_a.png", "benign (1)_MASK.png"]
 )
 @pytest.mark.parametrize("dataset", ["busi", "busi3"])
 def test_busi_refuses_what_may_be_a_mask_or_an_image(dataset: str, name: str, tmp_path: Path) -> None:
