@@ -184,11 +184,14 @@ class Fid:
 
 @dataclass(frozen=True, kw_only=True)
 class Transferability:
-    """Scores of the starting state's features on the cell's training images, which tell how well it may transfer."""
+    """Scores of the starting state's features on the cell's training images, which tell how well it may transfer.
+
+    Of cells that take equally long, those are trained first whose start was scored highest (`sweeper.promise`).
+    """
 
     scores: tuple[str, ...] = ("logme", "h_score", "transrate")
-    """Names in `sweeper.probes.transferability.SCORES`; `leep` only for cells that start as the whole of a source that
-    has a head over its own classes."""
+    """Names in `sweeper.probes.transferability.SCORES`, the first of which orders; `leep` only for cells that start as
+    the whole of a source that has a head over its own classes."""
     stimuli: int | None = None
 
     version: ClassVar[int] = 1
