@@ -125,8 +125,6 @@ def _task_problems(probe: Probe, dataset: str, task: str) -> Iterator[str]:
     told = f"images of '{dataset}' have several labels"
     if isinstance(probe, Transferability):
         yield f"probe transferability: {told}, and its scores need one each"
-    if isinstance(probe, Embedding):
-        yield f"probe embedding: {told}, and an image is coloured by one"
     if isinstance(probe, GradCam) and probe.of == "label":
         yield f"probe gradcam: {told}; give of='predicted'"
 

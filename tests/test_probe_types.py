@@ -121,7 +121,6 @@ def test_an_impossible_probe_is_one_sentence(probe: Probe, text: str) -> None:
 @pytest.mark.parametrize(
     ("probe", "text"),
     [
-        (Embedding(), "have several labels, and an image is coloured by one"),
         (GradCam(of="label"), "have several labels; give of='predicted'"),
         (Convergence(threshold=0.5, score="kappa"), "the score 'kappa' is not defined for 'chestmnist', a multilabel"),
     ],
