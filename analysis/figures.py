@@ -45,6 +45,8 @@ _PROBE_LABELS = {
     "l2": "L2 from the start",
     "reinit": "{metric}, block put back",
 }
+_KINDS = {"l2_relative": "relative L2 from the start", "cosine": "cosine of the weights with the start"}
+"""Metrics that are not called as their probe."""
 _MOST_PANELS = 60
 """Of rate searches: more take minutes to draw, and nobody looks at them."""
 _PANELS_IN_A_ROW = 3
@@ -99,7 +101,7 @@ def probe_chart(probes: pd.DataFrame) -> Chart:
         x=points["block"],
         source=as_words(points["source"]),
     )
-    smallest = rows[rows["probe"] == "l2"].groupby("measure")["mean"].min()
+    smallest = rows[rows["metric"].isin(["l2", "l2_relative"])].groupby("measure")["mean"].min()
     logs = frozenset(smallest[smallest > 0].index)  # a frozen block has moved by 0, which no log scale can show
     return Chart(data=rows, points=points, x_label=str(frame["grain"].iloc[0]), log_rows=logs)
 
@@ -229,9 +231,9 @@ def _with_measures(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows with `measure`: what a probe measures, and those of its settings that differ."""
     pieces = []
     for probe, rows in frame.groupby("probe"):
-        settings = [name for name in _PROBE_SETTINGS if name in rows and rows[name].nunique() > 1]
+        settings = [name for name in _PROBE_SETTINGS if name in rows and rows[name].nunique(dropna=False) > 1]
         label = _PROBE_LABELS.get(str(probe), f"{probe} {{metric}}")
-        texts = [label.format(metric=name_metric(metric)) for metric in rows["metric"]]
+        texts = [_KINDS.get(metric, label).format(metric=name_metric(metric)) for metric in rows["metric"]]
         named = [f"{text}, {name}" if name else text for text, name in zip(texts, _names(rows, settings), strict=True)]
         pieces.append(pd.Series(named, index=rows.index, dtype="str"))
     return frame.assign(measure=pd.concat(pieces))
