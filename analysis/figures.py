@@ -35,6 +35,10 @@ _X_LABELS = {
     "lr": "learning rate",
     "source": "",
 }
+_COUNTS = ("filters",)
+"""Probes whose number of their own name says how much a picture shows."""
+_LABEL_WIDTH = 34
+"""Characters that fit beside a panel of probes."""
 _SCORED = ("knn", "reinit")
 """Probes that tell all scores of a block."""
 _PROBE_LABELS = {
@@ -97,7 +101,7 @@ def probe_chart(probes: pd.DataFrame) -> Chart:
         row=points["measure"],
         column=_names(points, ["dataset", "model", *extra]),
         title=_names(points, ["dataset", "model", *same_depth, *extra]),
-        y_label=points["measure"],
+        y_label=points["measure"].map(partial(textwrap.fill, width=_LABEL_WIDTH)),
         x=points["block"],
         source=as_words(points["source"]),
     )
@@ -109,14 +113,15 @@ def probe_chart(probes: pd.DataFrame) -> Chart:
 def by_block(probes: pd.DataFrame) -> pd.DataFrame:
     """The rows that `probe_chart` can show: one number a block of a cell, of scores the one that selects epochs.
 
-    Left out are pairs of cells or of different blocks, what chance comes to, and what is told of the whole model.
+    Left out are pairs of cells or of different blocks, what chance comes to, what is told of the whole model, and how
+    many filters a picture is of.
     """
     rows = probes[probes["block"].notna()]
     for column, same in (("other", None), ("other_block", "block")):
         if column in rows:
             rows = rows[rows[column].isna() | (rows[column] == rows[same] if same else False)]
     main = rows["dataset"].map({name: DATASETS[name].metric for name in rows["dataset"].unique()})
-    own = (rows["metric"] == rows["probe"]) | (rows["probe"] == "l2")
+    own = ((rows["metric"] == rows["probe"]) & ~rows["probe"].isin(_COUNTS)) | (rows["probe"] == "l2")
     return rows[own | (rows["probe"].isin(_SCORED) & (rows["metric"] == main))].astype({"block": "int64"})
 
 

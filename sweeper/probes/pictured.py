@@ -131,7 +131,9 @@ def grad_cam(probe: GradCam, made: Numbers, images: Seen, *, title: str) -> Pict
         )
         shown.append(Map(title=f"{name}\n{verdict}", pixels=images.pixels[place], values=maps[place]))
     of = "true class" if probe.of == "label" else "class with the highest score" if several else "predicted class"
-    told = f"Grad-CAM of the {of} of {len(shown)} {images.part} images, {probe.state} state, block {block}"
+    places = " x ".join(str(side) for side in maps.shape[1:])
+    told = f"Grad-CAM of the {of} of {len(shown)} {images.part} images, {probe.state} state, block {block}: {places} "
+    told += "places" if maps[0].size > 1 else "place, the whole image"
     png = maps_png(shown, title=f"{title}\n{told}")
     labels, names = images.labels, np.array(images.names)
     npz = _npz({**made, "labels": labels, "images": names})

@@ -117,7 +117,8 @@ def planes_png(points: np.ndarray, labels: np.ndarray, classes: Sequence[str], *
         axes.set_visible(False)
     handles = [
         Line2D([], [], color=colour, marker=marker, ls="none", markersize=4, label=text)
-        for text, colour, marker, _ in _KNOWN.values()
+        for value, (text, colour, marker, _) in _KNOWN.items()
+        if value is not None or np.isnan(labels).any()
     ]
     figure.legend(handles=handles, loc="outside lower right", ncols=len(handles), fontsize=_SMALL, frameon=False)
     figure.supxlabel(x, fontsize=_TEXT, color=_INK)

@@ -1,55 +1,17 @@
-"""No number of a figure or table is a mean over what makes another setting: extractors, probes' settings, devices.
+"""No number of a figure is a mean over what makes another setting of a probe: extractors, settings, other cells.
 
 The records are rows in memory; what each number must be was reckoned by hand.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict
-
-import pandas as pd
 import pytest
+from rows_in_memory import of_blocks, record, row, table
 
-from analysis import feature_reuse, hidden_representations, transfusion, truncated_transfer, truncation_tables
-from analysis.axes import axes_frame
+from analysis import feature_reuse, hidden_representations, truncation_tables
 from analysis.figures import probe_chart
-from analysis.plates import Plate
 from analysis.probe_figures import block_lines, pair_maps
-from analysis.study_record import Maker, Record, start_names
-from sweeper import L2, Agreement, Cka, Fid
-from sweeper.cell import Cell, Probe, probe_key
+from sweeper import L2, Agreement, Cka, Fid, Filters
+from sweeper.cell import Cell
 from sweeper.grid import grid
-
-
-def record(cells: Sequence[Cell], values: Sequence[float], probes: Sequence[dict] = (), **columns: object) -> Record:
-    """Finished cells with their test scores, and rows of probes."""
-    runs = axes_frame(cells).assign(
-        study="study",
-        key=[cell.key for cell in cells],
-        metric="test_auroc",
-        value=list(values),
-        test_auroc=list(values),
-        **columns,
-    )
-    found = Record(studies=("study",), runs=runs.assign(start=start_names(runs)), site=None)
-    empty = dict.fromkeys(("other", "other_block", "block"))
-    axes = {row["key"]: row for row in found.runs.drop(columns=["metric", "value"]).to_dict("records")}
-    rows = [axes[row["key"]] | empty | row for row in probes]
-    found.__dict__["probes"] = pd.DataFrame(rows, columns=None if rows else [*empty, "probe", "metric", "key"])
-    return found
-
-
-def row(cell: Cell, probe: Probe, value: float, metric: str, **known: object) -> dict:
-    return {"key": cell.key, "probe": probe.name, "probe_key": probe_key(probe), **asdict(probe), **known} | {
-        "metric": metric,
-        "value": value,
-    }
-
-
-def table(maker: Maker, of: Record) -> pd.DataFrame:
-    plate = maker(of)
-    assert isinstance(plate, Plate), plate
-    return plate.data
-
 
 FLOWERS = dict(dataset="aptos2019", size=32, seed=[0, 1])
 THREE = [
@@ -113,15 +75,6 @@ def test_without_distances_the_height_is_the_gain() -> None:
 PAIR = grid(dataset="busi", model="resnet18", source="imagenet", size=32, seed=[0, 1])
 
 
-def of_blocks(cells: Sequence[Cell], probe: Probe, value: float, metric: str, **known: object) -> list[dict]:
-    """The same of both blocks, a little more with each seed."""
-    return [
-        row(cell, probe, value + 0.01 * cell.seed, metric, block=block, **({"other_block": block} | known))
-        for cell in cells
-        for block in (1, 2)
-    ]
-
-
 def test_a_probe_of_all_images_and_one_of_some_are_two_panels() -> None:
     probes = [*of_blocks(PAIR, Cka(), 0.2, "cka"), *of_blocks(PAIR, Cka(stimuli=50), 0.8, "cka")]
     chart = probe_chart(record(PAIR, [0.5, 0.5], probes).probes)
@@ -143,8 +96,14 @@ def test_a_probe_of_all_images_and_one_of_some_are_two_panels() -> None:
 def test_each_distance_of_weights_is_called_what_it_is(kind: str, metric: str, label: str) -> None:
     probes = of_blocks(PAIR, L2(kind=kind), 0.9, metric)  # type: ignore[arg-type]
     chart = probe_chart(record(PAIR, [0.5, 0.5], probes).probes)
-    assert set(chart.points["y_label"]) == {label}
+    assert set(chart.points["measure"]) == {label}
     assert bool(chart.log_rows) == (kind != "cosine")
+
+
+def test_the_number_of_filters_in_a_picture_is_no_measure_of_a_block() -> None:
+    pictures = [row(cell, Filters(), 16.0, "filters", block=1) for cell in PAIR]
+    chart = probe_chart(record(PAIR, [0.5, 0.5], [*of_blocks(PAIR, Cka(), 0.2, "cka"), *pictures]).probes)
+    assert set(chart.data["probe"]) == {"cka"}
 
 
 def test_similarity_to_the_start_and_to_itself_are_two_panels() -> None:
@@ -244,77 +203,3 @@ def test_similarity_on_two_parts_is_two_panels_of_the_truncation_figure() -> Non
     found = table(truncation_tables.similarity_by_point, record(DEPTHS, [0.5] * 4, probes))
     assert found.groupby("asked")["cka"].mean().to_dict() == pytest.approx({", part val": 0.205, ", part test": 0.805})
     assert len(found) == 2 * 2 * 4
-
-
-def test_the_table_of_methods_has_no_mean_over_rates_of_the_backbone_nor_over_devices() -> None:
-    slow = dict(frozen=2, frozen_norms="learn")
-    cells = [*DEPTHS, *grid(**slow, backbone_decay=10.0, **CUT), *grid(**slow, backbone_decay=1.0, **CUT)]
-    scores = [0.5, 0.5, 0.6, 0.6, 0.7, 0.7, 0.9, 0.9]
-    devices = ["one", "one", "one", "two", "two", "two", "two", "two"]
-    of = record(
-        cells,
-        scores,
-        best_val_auprc=scores,
-        total_seconds=[8.0] * 8,
-        epochs_run=4,
-        device=devices,
-    )
-    found = table(truncation_tables.methods, of)
-    lwft = found[found["method"] == "LWFT"].set_index("also")["test_auroc_mean"]
-    assert lwft.to_dict() == {", backbone_decay 1.0": 0.9, ", backbone_decay 10.0": 0.7}
-    times = found.set_index(["method", "also"])[["seconds_per_epoch_mean", "device"]]
-    assert times.loc[("TTL", ", backbone_decay 1.0"), :].tolist() == [2.0, "one"]
-    whole = times.loc[("FTL", ""), :]
-    assert (pd.isna(whole["seconds_per_epoch_mean"]), whole["device"]) == (True, "one, two")
-
-
-def test_the_truncation_figure_has_no_mean_time_over_devices_but_one_of_scores() -> None:
-    of = record(
-        DEPTHS, [0.5, 0.7, 0.6, 0.8], total_seconds=[8.0, 80.0, 12.0, 120.0], epochs_run=4, device=["one", "two"] * 2
-    )
-    found = table(truncated_transfer.truncation, of)
-    scores = found[found["metric"] == "test_auroc"]
-    assert scores["mean"].tolist() == pytest.approx([0.6, 0.7])
-    times = found[found["metric"] == "seconds_per_epoch"].set_index(["also", "point"])["mean"]
-    assert times.to_dict() == {(", on one", 2): 2.0, (", on one", 4): 3.0, (", on two", 2): 20.0, (", on two", 4): 30.0}
-
-
-def test_a_cut_is_not_called_full_for_want_of_the_full_network() -> None:
-    cells = [cell.replace(source=source, depth=depth) for source in ("imagenet", "radimagenet") for depth in (2, 3)
-             for cell in DEPTHS[:2]]  # fmt: skip
-    plate = truncated_transfer.medical_sources(record(cells, [0.5] * 8))
-    assert isinstance(plate, Plate)
-    assert plate.figure is not None
-    labels = {text.get_text() for legend in plate.figure.legends for text in legend.get_texts()}
-    assert labels == {"cut at 2", "cut at 3"}
-
-
-TWICE = dict(dataset="aptos2019", model="resnet18", size=32, validations=2)
-
-
-def test_epochs_are_passes_however_often_one_is_validated() -> None:
-    cells = [
-        *grid(source="imagenet", blocks=[1, 2], rest="stats", **TWICE),
-        *grid(source=["imagenet", "random"], **TWICE),
-    ]
-    found = table(feature_reuse.convergence, record(cells, [0.5] * 4, best_epoch=[3, 4, 5, 8]))
-    transferred = found[found["line"] != "random"].set_index("layers")["mean"]
-    assert transferred.to_dict() == {1: 1.5, 2: 2.0, 3: 2.5}
-
-
-def test_a_learning_curve_reaches_a_threshold_after_passes() -> None:
-    (cell,) = grid(source="imagenet", **TWICE)
-    of = record([cell], [0.5])
-    epochs = of.runs.merge(
-        pd.DataFrame({"key": cell.key, "epoch": [1, 2, 3, 4], "val_auroc": [0.1, 0.3, 0.5, 0.7]}), on="key"
-    )
-    of.__dict__["epochs"] = epochs.drop(columns=["metric", "value"])
-    of.settings["threshold"] = 0.5
-    assert table(transfusion.epochs_to, of)["mean"].tolist() == [1.5]
-    assert table(transfusion.learning_curves, of)["epoch"].tolist() == [0.5, 1.0, 1.5, 2.0]
-
-
-def test_seconds_of_an_epoch_are_those_of_a_whole_pass() -> None:
-    (cell,) = grid(source="imagenet", **TWICE)
-    runs = record([cell], [0.5], total_seconds=12.0, epochs_run=6).runs
-    assert truncation_tables.seconds_per_epoch(runs).tolist() == [4.0]
