@@ -16,7 +16,7 @@ from analysis.clouds import sized_dots
 from analysis.domains import domain_distances
 from analysis.panels import draw
 from analysis.plates import Lack, Plate, keys_of, lacking
-from analysis.probe_figures import block_lines, pair_maps, panel_names
+from analysis.probe_figures import asked, block_lines, pair_maps, panel_names
 from analysis.sheets import line_chart
 from analysis.statistics import summarise
 from analysis.study_record import Record, apart, run
@@ -62,7 +62,8 @@ def gains(record: Record) -> Plate | Lack:
     """The dot figure: what transfer gains against the target's size and distance, and how much of it are features.
 
     The size of a dot is WT / RI, its shade (WT - ST) / WT, of means over seeds and folds; its height the FID of source
-    and target where that was probed, else the gain itself. Its place is the published number of images.
+    and target where that was probed, else the gain itself. Its place is the published number of images. A panel's
+    distances are those that its own network with the source's weights sees.
     """
     rows = starts(record)
     rows = apart(rows[rows["init"].isin([RANDOM, STATISTICS, WHOLE])], ["model", "dataset", "init", *_START_AXES])
@@ -79,11 +80,11 @@ def gains(record: Record) -> Plate | Lack:
     ).dropna(subset="images")
     if told.empty:
         return lacking("gains", "target with a published number of images and all three starts", "see counts of a set")
-    distances = _distances(record)
-    told = told.merge(distances, on="dataset", how="left")
+    told = told.merge(_distances(record, rows), on=[*by, "source"], how="left").fillna({"asked": ""})
     far = bool(told["fid"].notna().all())
     height = told["fid"] if far else told["gain"]
-    panel = told["model"] + ("" if told["source"].nunique() == 1 else ", " + told["source"]) + told["also"]
+    source = "" if told["source"].nunique() == 1 else ", " + told["source"]
+    panel = told["model"] + source + told["also"] + (told["asked"] if far else "")
     drawn = told.assign(panel=panel, name=told["dataset"], x=told["images"], value=height)
     drawn = drawn.assign(size=told["gain"], shade=told["features"])
     figure = sized_dots(
@@ -108,12 +109,13 @@ def sweep(record: Record) -> Plate | Lack:
 
 
 def convergence(record: Record) -> Plate | Lack:
-    """The epoch of the best validation score against the same number of layers."""
+    """The epochs until the best validation score against the same number of layers."""
     rows = _by_layers(record)
     if rows.empty:
         return lacking("convergence", "cell with features up to a layer", _NEEDS_SWEEP)
-    label = pd.Series("epoch of the best score", index=rows.index)
-    return _sweep_plate("convergence", rows, "best_epoch", label, "epoch of the best validation score likewise")
+    rows = rows.assign(epochs=rows["best_epoch"] / rows["validations"])  # what is recorded counts validations
+    label = pd.Series("epochs to the best score", index=rows.index)
+    return _sweep_plate("convergence", rows, "epochs", label, "epochs to the best validation score likewise")
 
 
 def _by_layers(record: Record) -> pd.DataFrame:
@@ -150,12 +152,25 @@ def _sweep_plate(name: str, rows: pd.DataFrame, value: str, label: pd.Series, sh
     return Plate(name=name, shows=f"{shows}, mean and sd (n - 1)", data=found, keys=keys_of(rows), figure=draw(chart))
 
 
-def _distances(record: Record) -> pd.DataFrame:
-    rows = record.of_probe("fid")
-    rows = rows[rows["metric"] == "fid"]
-    if rows.empty:
-        return pd.DataFrame({"dataset": pd.Series(dtype="str"), "fid": pd.Series(dtype="float64")})
-    return rows.groupby("dataset")["value"].mean().rename("fid").reset_index()
+def _distances(record: Record, rows: pd.DataFrame) -> pd.DataFrame:
+    """`fid` of each `model`, `dataset`, `also` and `source`, of cells that start as all of the source; means.
+
+    Where the set of the source's name is among the others, the distance is from that one. Distances from others and
+    with other settings of the probe, as `asked` tells them, stand in rows of their own.
+
+    Args:
+        rows: the cells, with `init` and `also`.
+    """
+    by = ["model", "dataset", "also", "source", "asked"]
+    found = record.of_probe("fid")
+    whole = rows[rows["init"] == WHOLE].set_index("key")["also"]
+    found = found[(found["metric"] == "fid") & found["key"].isin(whole.index)]
+    if found.empty:
+        return pd.DataFrame({name: pd.Series(dtype="str") for name in by} | {"fid": pd.Series(dtype="float64")})
+    own = found["to"] == found["source"]
+    found = found[own | ~own.groupby(found["source"]).transform("any")]
+    found = found.assign(also=found["key"].map(whole), asked=asked(found))
+    return found.groupby(by)["value"].mean().rename("fid").reset_index()
 
 
 def _images(dataset: str) -> float:

@@ -35,6 +35,10 @@ _X_LABELS = {
     "lr": "learning rate",
     "source": "",
 }
+_COUNTS = ("filters",)
+"""Probes whose number of their own name says how much a picture shows."""
+_LABEL_WIDTH = 34
+"""Characters that fit beside a panel of probes."""
 _SCORED = ("knn", "reinit")
 """Probes that tell all scores of a block."""
 _PROBE_LABELS = {
@@ -45,6 +49,8 @@ _PROBE_LABELS = {
     "l2": "L2 from the start",
     "reinit": "{metric}, block put back",
 }
+_KINDS = {"l2_relative": "relative L2 from the start", "cosine": "cosine of the weights with the start"}
+"""Metrics that are not called as their probe."""
 _MOST_PANELS = 60
 """Of rate searches: more take minutes to draw, and nobody looks at them."""
 _PANELS_IN_A_ROW = 3
@@ -95,11 +101,11 @@ def probe_chart(probes: pd.DataFrame) -> Chart:
         row=points["measure"],
         column=_names(points, ["dataset", "model", *extra]),
         title=_names(points, ["dataset", "model", *same_depth, *extra]),
-        y_label=points["measure"],
+        y_label=points["measure"].map(partial(textwrap.fill, width=_LABEL_WIDTH)),
         x=points["block"],
         source=as_words(points["source"]),
     )
-    smallest = rows[rows["probe"] == "l2"].groupby("measure")["mean"].min()
+    smallest = rows[rows["metric"].isin(["l2", "l2_relative"])].groupby("measure")["mean"].min()
     logs = frozenset(smallest[smallest > 0].index)  # a frozen block has moved by 0, which no log scale can show
     return Chart(data=rows, points=points, x_label=str(frame["grain"].iloc[0]), log_rows=logs)
 
@@ -107,14 +113,15 @@ def probe_chart(probes: pd.DataFrame) -> Chart:
 def by_block(probes: pd.DataFrame) -> pd.DataFrame:
     """The rows that `probe_chart` can show: one number a block of a cell, of scores the one that selects epochs.
 
-    Left out are pairs of cells or of different blocks, what chance comes to, and what is told of the whole model.
+    Left out are pairs of cells or of different blocks, what chance comes to, what is told of the whole model, and how
+    many filters a picture is of.
     """
     rows = probes[probes["block"].notna()]
     for column, same in (("other", None), ("other_block", "block")):
         if column in rows:
             rows = rows[rows[column].isna() | (rows[column] == rows[same] if same else False)]
     main = rows["dataset"].map({name: DATASETS[name].metric for name in rows["dataset"].unique()})
-    own = (rows["metric"] == rows["probe"]) | (rows["probe"] == "l2")
+    own = ((rows["metric"] == rows["probe"]) & ~rows["probe"].isin(_COUNTS)) | (rows["probe"] == "l2")
     return rows[own | (rows["probe"].isin(_SCORED) & (rows["metric"] == main))].astype({"block": "int64"})
 
 
@@ -229,9 +236,9 @@ def _with_measures(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows with `measure`: what a probe measures, and those of its settings that differ."""
     pieces = []
     for probe, rows in frame.groupby("probe"):
-        settings = [name for name in _PROBE_SETTINGS if name in rows and rows[name].nunique() > 1]
+        settings = [name for name in _PROBE_SETTINGS if name in rows and rows[name].nunique(dropna=False) > 1]
         label = _PROBE_LABELS.get(str(probe), f"{probe} {{metric}}")
-        texts = [label.format(metric=name_metric(metric)) for metric in rows["metric"]]
+        texts = [_KINDS.get(metric, label).format(metric=name_metric(metric)) for metric in rows["metric"]]
         named = [f"{text}, {name}" if name else text for text, name in zip(texts, _names(rows, settings), strict=True)]
         pieces.append(pd.Series(named, index=rows.index, dtype="str"))
     return frame.assign(measure=pd.concat(pieces))

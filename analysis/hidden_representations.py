@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis import look
 from analysis.plates import Lack, Plate, keys_of, lacking
-from analysis.probe_figures import asked, filter_pictures, of_cells, of_pairs
+from analysis.probe_figures import asked, filter_pictures, of_cells, of_pairs, others
 from analysis.published_representations import PUBLISHED
 from analysis.representation_plates import HEAD_FIRST, auc_plate, gain_plate, layer_plate, mean_plate, mistake_plate
 from analysis.study_record import Record, apart, run
@@ -27,9 +27,9 @@ def auc_rows(record: Record) -> pd.DataFrame:
     metric = next((name for name in ("test_auroc_weighted", "test_auroc") if name in runs), None)
     if metric is None:
         return pd.DataFrame(columns=["key", "dataset", "fold", "seed", "source", "also", "freeze", "metric", "auc"])
-    runs = apart(runs, ["dataset", "source", "head_epochs"])
-    known = runs[["key", "dataset", "fold", "seed", "source", "also"]]
-    return known.assign(freeze=runs["head_epochs"] > 0, metric=metric, auc=runs[metric])
+    runs = apart(runs.assign(freeze=runs["head_epochs"] > 0), ["dataset", "source", "freeze"])
+    known = runs[["key", "dataset", "fold", "seed", "source", "also", "freeze"]]
+    return known.assign(metric=metric, auc=runs[metric])
 
 
 def auc(record: Record) -> Plate | Lack:
@@ -67,7 +67,7 @@ def similarity_pairs(record: Record) -> Plate | Lack:
         return lacking(name, "rows that compare two cells", 'declare Cca(across="source") among the sweep\'s probes')
     source = record.runs.set_index("key")["source"]
     pairs = [_pair(*each) for each in zip(rows["source"], rows["other"].map(source), rows["tuned"], strict=True)]
-    head = rows["head_epochs"].map(lambda number: HEAD_FIRST if number else "")
+    head = rows["head_epochs"].map(lambda number: HEAD_FIRST if number else "") + others(rows, record)
     rows = rows.assign(pair=pd.Series(pairs, index=rows.index) + head + asked(rows))
     return layer_plate(name, _told_apart(rows, "pair", ["layer", "source", "head_epochs"]), keys=keys_of(rows))
 
@@ -81,7 +81,10 @@ def mistakes(record: Record) -> Plate | Lack:
     rows = rows[rows["head_epochs"] == 0] if len(rows) else rows
     if rows.empty:
         return lacking(name, "rows of the probe agreement", 'declare Agreement(across="source") among the probes')
-    rows = rows.assign(measure=rows["metric"].map(kinds))
+    source = record.runs.set_index("key")["source"]
+    pairs = [_pair(*each, False) for each in zip(rows["source"], rows["other"].map(source), strict=True)]
+    pair = pd.Series([f", {each}" if len(set(pairs)) > 1 else "" for each in pairs], index=rows.index)
+    rows = rows.assign(measure=rows["metric"].map(kinds) + pair + others(rows, record) + asked(rows))
     return mistake_plate(name, _told_apart(rows, "measure", ["source"]), keys=keys_of(rows))
 
 

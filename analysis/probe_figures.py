@@ -18,13 +18,16 @@ from analysis.sheets import line_chart
 from analysis.statistics import summarise
 from analysis.study_record import Record, apart
 from sweeper import store
+from sweeper.axes import SHARED_AXES
 from sweeper.filters import COUNT, first_filters, tiled
 
 _NO_SETTINGS = (
     *("study", "key", "probe", "probe_key", "state", "across", "block", "other", "other_block", "metric", "value"),
-    *("start", "lr_found", "tuned", "layer", "against", "also"),
+    *("start", "lr_found", "tuned", "layer", "point", "also"),
 )
 """Columns of probe rows that are neither axes nor settings, or settings that the figures show otherwise."""
+_OF_STARTS = ("source", "blocks", "rest", "norms", "gabor", "slim")
+"""Axes that the name of a start tells."""
 _BARE = ("dataset", "model", "source", "map")
 """Axes whose values say what they are."""
 _MOST_MAPS = 12
@@ -71,6 +74,26 @@ def asked(rows: pd.DataFrame) -> pd.Series:
     return pd.Series(["".join(each) for each in zip(*texts, strict=True)] or "", index=rows.index, dtype="str")
 
 
+def others(rows: pd.DataFrame, record: Record) -> pd.Series:
+    """Per row what the other cell of its pair has besides its start, as `, fraction 0.1`; no mean is over several.
+
+    Seeds and folds are not told: pairs of them repeat a comparison. Where pairs were asked for across several lists of
+    axes, that is told too, for one pair may be in two. Empty where a cell is compared with itself.
+    """
+    known = record.runs.set_index("key")
+    pairs = rows["other"].isin(known.index)
+    texts = pd.Series("", index=rows.index, dtype="str")
+    for axis in axes_of(rows):
+        if axis in known and axis not in (*_OF_STARTS, *SHARED_AXES):
+            theirs = rows["other"].map(known[axis]).astype(object)
+            own = rows[axis].astype(object)
+            other = pairs & (theirs != own) & ~(theirs.isna() & own.isna())
+            texts = texts.where(~other, texts + f", {axis} " + theirs.fillna("all").astype("str"))
+    if "across" in rows and rows.loc[pairs, "across"].nunique() > 1:
+        texts = texts.where(~pairs, texts + ", across " + rows["across"].astype("str"))
+    return texts
+
+
 def block_lines(
     record: Record, *, name: str, probes: Sequence[str], metric: Literal["own", "score"], line: str = "start"
 ) -> Plate | Lack:
@@ -96,7 +119,7 @@ def block_lines(
     kind, grain = str(found["probe"].iloc[0]), "/".join(sorted(found["grain"].unique()))
     label = found["metric"].map(lambda each: LABELS.get(str(each), str(each))).astype("str") + _OF.get(kind, "")
     whole = " (0: none)" if (found["block"] == 0).any() else ""
-    panel = panel_names(found) + found["asked"] + found["also"]
+    panel = panel_names(found, ("dataset", "model", "grain")) + found["asked"] + found["also"]
     chart = line_chart(found, panel=panel, line=found[line], x="block", x_label=f"{grain}{whole}", y_label=label)
     shows = f"{kind} by {grain}, one line per {line}, mean and sd (n - 1) over seeds and folds"
     return Plate(name=name, shows=shows, data=found, keys=keys_of(rows), figure=draw(chart))
@@ -111,8 +134,9 @@ def pair_maps(record: Record, *, name: str, probes: Sequence[str] = ("cka", "cca
     if rows.empty:
         return lacking(name, "rows of all pairs of blocks", 'declare Cka(layers="all") among the sweep\'s probes')
     against = rows["other"].map(record.runs.set_index("key")["start"])
-    state = pd.Series(np.where(_of_start(rows), ", untrained", ""), index=rows.index) + asked(rows)
-    rows = rows.assign(against=against.fillna("its start").astype("str") + state)
+    state = pd.Series(np.where(_of_start(rows), ", untrained", ""), index=rows.index)
+    state = others(rows, record) + state + asked(rows.drop(columns="against", errors="ignore"))
+    rows = rows.assign(against=against.fillna(_itself(rows)).astype("str") + state)
     known = {"dataset": rows["dataset"], "model": rows["model"], "start": rows["start"], "against": rows["against"]}
     by = [*known, "metric", "block", "other_block"]
     found = summarise(apart(rows.assign(**known), by), "value", [*by, "also"])
@@ -167,6 +191,12 @@ def filter_pictures(record: Record, *, name: str = "filters") -> Plate | Lack:
         keys=frozenset(keys),
         figure=filter_grids(pictures, note=note),
     )
+
+
+def _itself(rows: pd.DataFrame) -> pd.Series:
+    """What a cell's state is compared with where that is the cell's own; older records have starting states alone."""
+    trained = rows["against"] == "best" if "against" in rows else pd.Series(False, index=rows.index)
+    return pd.Series(np.where(trained, "itself, trained", "its start"), index=rows.index)
 
 
 def _of_start(rows: pd.DataFrame) -> pd.Series:

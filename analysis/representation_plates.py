@@ -94,7 +94,7 @@ def _in_order(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _observed_first(names: pd.Series) -> list[str]:
-    return sorted(names.unique(), key=lambda name: (name != "observed", name))
+    return sorted(names.unique(), key=lambda name: (not name.startswith("observed"), name))
 
 
 def _setting(rows: pd.DataFrame) -> pd.Series:

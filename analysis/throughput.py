@@ -25,10 +25,11 @@ _RARE = 0.05
 def by_model(study: frames.Studies, site: Site | None = None) -> pd.DataFrame:
     """One row per study, model, image size and device, sorted; a cell's seconds are those on its own device slot.
 
-    Columns: `study`, `model`, `size`, `device`, `cells`, `epochs`; `images_per_second` (training images over training
-    time; median of the epochs), with its quartiles `images_per_second_25` and `_75`; `seconds_per_epoch` (training and
-    validation; mean of the epochs); `seconds_per_cell` (mean); `overhead_per_cell` (mean of the seconds outside of
-    epochs: predictions of the chosen state); `share_in_epochs` (seconds in epochs / seconds of the cells, in (0, 1]).
+    Columns: `study`, `model`, `size`, `device`, `cells`, `epochs` (passes over the training images, however often one
+    is validated); `images_per_second` (training images over training time; median of the validations), with its
+    quartiles `images_per_second_25` and `_75`; `seconds_per_epoch` (training and validation; mean of the epochs);
+    `seconds_per_cell` (mean); `overhead_per_cell` (mean of the seconds outside of epochs: predictions of the chosen
+    state); `share_in_epochs` (seconds in epochs / seconds of the cells, in (0, 1]).
 
     Raises:
         LookupError: when there is no such study, or none of its cells is finished.
@@ -38,18 +39,20 @@ def by_model(study: frames.Studies, site: Site | None = None) -> pd.DataFrame:
     if cells.empty:
         raise LookupError(f"no cell of {study!r} is finished at {site.tracking}: run its file first")
     epochs = frames.epochs(study, site).merge(cells[["study", "key", "device"]], on=["study", "key"])
+    epochs = epochs.assign(passes=1 / epochs["validations"])  # what is recorded counts validations
     spent = epochs.groupby(["study", "key"], as_index=False).agg(in_epochs=("seconds", "sum"))
     cells = cells.merge(spent, on=["study", "key"], validate="one_to_one")
     by = ["study", "model", "size", "device"]
     rates = epochs.groupby(by)["images_per_second"]
     rows = cells.groupby(by).agg(cells=("key", "size"), total=("total_seconds", "sum"), inside=("in_epochs", "sum"))
+    passes = epochs.groupby(by)["passes"].sum()
     return (
         rows.assign(
-            epochs=epochs.groupby(by).size(),
+            epochs=passes,
             images_per_second=rates.median(),
             images_per_second_25=rates.quantile(0.25),
             images_per_second_75=rates.quantile(0.75),
-            seconds_per_epoch=epochs.groupby(by)["seconds"].mean(),
+            seconds_per_epoch=rows["inside"] / passes,
             seconds_per_cell=rows["total"] / rows["cells"],
             overhead_per_cell=(rows["total"] - rows["inside"]) / rows["cells"],
             share_in_epochs=rows["inside"] / rows["total"],

@@ -54,7 +54,7 @@ def few_images(record: Record) -> Plate | Lack:
 
 
 def learning_curves(record: Record) -> Plate | Lack:
-    """The validation score after each epoch, a line per start."""
+    """The validation score along the epochs, a line per start."""
     rows = _curves(record)
     if rows.empty:
         return lacking("learning_curves", "epochs with the targets' own score", "see frames.epochs")
@@ -62,15 +62,16 @@ def learning_curves(record: Record) -> Plate | Lack:
     found = summarise(apart(rows, by), "score", [*by, "also"])
     panel = panel_names(found, ("dataset", "model", "width")) + found["also"]
     chart = line_chart(found, panel=panel, line=found["start"], x="epoch", x_label="epoch", y_label=found["metric"])
-    shows = "validation score after each epoch, mean and sd (n - 1) of the cells that ran so long"
+    shows = "validation score by epoch, mean and sd (n - 1) of the cells that ran so long"
     return Plate(name="learning_curves", shows=shows, data=found, keys=keys_of(rows), figure=draw(chart))
 
 
 def epochs_to(record: Record) -> Plate | Lack:
     """The first epoch whose validation score reaches the threshold, by start; never within the training is infinity.
 
-    The epoch itself, nothing interpolated, as `sweeper.probes.convergence.steps_to` counts. A start of which a cell
-    never reaches it has no mean: a cross at the foot. `reached` of `n` cells did.
+    The epoch itself, or its share where there are several validations in one, nothing interpolated, as
+    `sweeper.probes.convergence.steps_to` counts. A start of which a cell never reaches it has no mean: a cross at the
+    foot. `reached` of `n` cells did.
     """
     name, threshold = "epochs_to_threshold", record.settings["threshold"]
     rows = _curves(record)
@@ -104,10 +105,11 @@ def epochs_to(record: Record) -> Plate | Lack:
 
 
 def _curves(record: Record) -> pd.DataFrame:
-    """The epochs of whole-image cells with `metric`, the target's own, and `score`."""
+    """The validations of cells on all images: `epoch`, passes until then, `metric`, the target's own, and `score`."""
     epochs = _on_all_images(record.epochs) if len(record.epochs) else record.epochs
     if epochs.empty:
         return epochs
+    epochs = epochs.assign(epoch=epochs["epoch"] / epochs["validations"])  # what is recorded counts validations
     own = record.runs.set_index("key")["metric"].str.replace("test_", "val_", n=1)
     rows = epochs.assign(metric=epochs["key"].map(own), score=np.nan)
     for metric in rows["metric"].unique():

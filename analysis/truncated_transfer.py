@@ -22,13 +22,16 @@ from analysis.study_record import Record, apart, run
 from analysis.truncation_tables import (
     BOTH,
     COSTS,
+    DEVICES,
     fixed_features,
     methods,
     plain,
+    seconds_per_epoch,
     similarity_by_point,
     with_costs,
     with_points,
 )
+from sweeper.models import MODELS
 
 
 def truncation(record: Record) -> Plate | Lack:
@@ -40,17 +43,19 @@ def truncation(record: Record) -> Plate | Lack:
     if rows["depth"].nunique() < 2:
         return lacking("truncation", "second depth", "depth=[1, 2, 3] is an axis of truncated networks")
     cut = ["dataset", "model", "grain", "head", "fraction"]
-    rows = apart(rows.assign(seconds=rows["total_seconds"] / rows["epochs_run"]), [*cut, "source", "point", "depth"])
-    measures = {**BOTH, "seconds": "seconds per epoch", **COSTS}
+    rows = apart(rows.assign(seconds_per_epoch=seconds_per_epoch(rows)), [*cut, "source", "point", "depth"])
+    measures = {**BOTH, "seconds_per_epoch": "seconds per epoch", **COSTS}
+    devices = [name for name in DEVICES.values() if name in rows]
     long = (
         rows.drop(columns=["metric", "value"])
         .melt(
-            id_vars=["key", "dataset", "model", "grain", "source", "fraction", "head", "point", "also"],
+            id_vars=["key", "dataset", "model", "grain", "source", "fraction", "head", "point", "also", *devices],
             value_vars=[name for name in measures if name in rows],
             var_name="metric",
         )
         .dropna(subset="value")
     )
+    long = long.assign(also=long["also"] + _devices(long))
     cut = [*cut, "also"]
     long = long[long.groupby(cut)["point"].transform("nunique") > 1]
     found = summarise(long, "value", [*cut, "source", "metric", "point"])
@@ -64,6 +69,16 @@ def truncation(record: Record) -> Plate | Lack:
     chart = replace(chart, points=points.sort_values(["row", "order", "column"], kind="stable"))
     shows = "test AUROC, AUPRC and cost by depth, mean and sd (n - 1) over folds and seeds"
     return Plate(name="truncation", shows=shows, data=found, keys=keys_of(long), figure=draw(chart))
+
+
+def _devices(long: pd.DataFrame) -> pd.Series:
+    """Per row of a time what took it, as `, on NVIDIA H100`, where several devices did; times of two never mix."""
+    texts = pd.Series("", index=long.index, dtype="str")
+    for time, device in DEVICES.items():
+        of_time = long["metric"] == time
+        if device in long and long.loc[of_time, device].nunique(dropna=False) > 1:
+            texts = texts.where(~of_time, ", on " + long[device].fillna("unknown").astype("str"))
+    return texts
 
 
 def pooling(record: Record) -> Plate | Lack:
@@ -80,7 +95,7 @@ def pooling(record: Record) -> Plate | Lack:
     label = "blocks or layers kept"
     chart = line_chart(
         found,
-        panel=panel_names(found) + found["also"],
+        panel=panel_names(found, ("dataset", "model", "grain")) + found["also"],
         line=found["head"],
         x="point",
         x_label=label,
@@ -120,7 +135,7 @@ def medical_sources(record: Record) -> Plate | Lack:
     rows = rows[several]
     if rows.empty:
         return lacking("medical_sources", "second source of one target", "source is an axis of them")
-    full = rows.groupby("model")["point"].transform("max")
+    full = [MODELS[model].blocks[grain] for model, grain in zip(rows["model"], rows["grain"], strict=True)]
     method = ("cut at " + rows["point"].astype("str")).where(rows["point"] < full, "full")
     by = ["dataset", "model", "metric", "source", "point"]
     rows = apart(rows, [*by, "depth"])

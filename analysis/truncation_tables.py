@@ -9,7 +9,7 @@ from analysis.clouds import point_boxes
 from analysis.figures import fill_blocks
 from analysis.names import name_metric
 from analysis.plates import Lack, Plate, keys_of, lacking
-from analysis.probe_figures import of_cells, panel_names
+from analysis.probe_figures import asked, of_cells, panel_names
 from analysis.shapes import bars
 from analysis.statistics import compare, summarise
 from analysis.study_record import Record, apart
@@ -17,6 +17,8 @@ from analysis.study_record import Record, apart
 BOTH = {"test_auroc": "AUROC", "test_auprc": "AUPRC"}
 SELECTS = "best_val_auprc"
 """What chooses a method's point, on the validation part."""
+DEVICES = {"seconds_per_epoch": "device", "latency_ms": "latency_device"}
+"""A time -> the column that names what took it; times of two devices have no mean."""
 COSTS = {"parameters": "parameters", "macs": "MACs of an image", "latency_ms": "ms a batch"}
 """Metrics of the probe `cost` -> what they are, as `models.count` and `probes.cost.latency` tell them."""
 METHODS = {"depth": "TTL", "slim": "TF", "frozen": "LWFT"}
@@ -39,7 +41,8 @@ def with_costs(rows: pd.DataFrame, record: Record) -> pd.DataFrame:
     """The rows of cells with those of `COSTS` that the probe `cost` recorded of each cell's own network.
 
     A network's costs are rows without a block, or of the block after which it is cut; where several settings of the
-    probe were declared (another batch, another device) those of the first are taken.
+    probe were declared (another batch, another device) those of the first are taken. `latency_device` names what took
+    the time.
     """
     found = record.of_probe("cost")
     found = found[found["metric"].isin(COSTS)]
@@ -49,14 +52,22 @@ def with_costs(rows: pd.DataFrame, record: Record) -> pd.DataFrame:
     kept = found["key"].map(with_points(record.runs).set_index("key")["point"])
     found = found[found["block"].isna() | (found["block"] == kept)]
     wide = found.pivot(index="key", columns="metric", values="value")
-    return rows.assign(**{name: rows["key"].map(wide[name]) for name in COSTS if name in wide})
+    if "device" in found:
+        wide = wide.assign(latency_device=found[found["metric"] == "latency_ms"].set_index("key")["device"])
+    return rows.assign(**{str(name): rows["key"].map(wide[name]) for name in wide})
+
+
+def seconds_per_epoch(runs: pd.DataFrame) -> pd.Series:
+    """Of each cell, all of its time over its passes; what a record counts as epochs are validations."""
+    return runs["total_seconds"] / (runs["epochs_run"] / runs["validations"])
 
 
 def methods(record: Record) -> Plate | Lack:
     """The best point of each method on the validation part, with its test scores and cost.
 
     `FTL` is the whole network. A study named `..._layers` holds the second stage: rows `-1` are the best of the others'
-    points, rows `-2` of all. What a cell costs is seconds per epoch and `COSTS`, as recorded.
+    points, rows `-2` of all. What a cell costs is seconds per epoch and `COSTS`, as recorded, beside the devices that
+    took the times; a time is missing where a row's cells have those of several.
     """
     rows = with_costs(_of_methods(record.runs), record)
     if rows["method"].nunique() < 2:
@@ -91,13 +102,14 @@ def similarity_by_point(record: Record) -> Plate | Lack:
         return lacking(name, "rows of the probe cca or cka at two depths", "declare it among the sweep's probes")
     kind = str(rows["probe"].iloc[0])
     score = next(column for column in ("test_auprc", "test_auroc", "value") if column in record.runs)
-    known = ["key", "dataset", "model", "grain", "source", "point", "block", "also"]
-    rows = apart(rows, [*known[1:-1], "depth", "metric"])
+    known = ["key", "dataset", "model", "grain", "source", "point", "block", "asked", "also"]
+    rows = apart(rows.assign(asked=asked(rows)), [*known[1:-1], "depth", "metric"])
     wide = rows.pivot_table(index=known, columns="metric", values="value", aggfunc="mean").reset_index()
     chance = f"{kind}_gaussian"
     wide = wide.assign(above_chance=wide[kind] - wide[chance]) if chance in wide else wide
     wide = wide.assign(score=wide["key"].map(record.runs.set_index("key")[score]))
-    drawn = wide.assign(panel=panel_names(wide, ("dataset", "model", "source")) + wide["also"])
+    panel = panel_names(wide, ("dataset", "model", "grain", "source")) + wide["asked"] + wide["also"]
+    drawn = wide.assign(panel=panel)
     figure = point_boxes(drawn, kind, chance if chance in wide else None, name_metric(score.removeprefix("test_")))
     shows = f"{kind.upper()} of each block before and after training by depth, with the test {score} (mean, sd)"
     return Plate(name=name, shows=shows, data=wide, keys=keys_of(rows), figure=figure)
@@ -158,15 +170,30 @@ def _of_methods(runs: pd.DataFrame) -> pd.DataFrame:
 
 def _means(rows: pd.DataFrame) -> pd.DataFrame:
     """Per target, model, method and point: the selecting score, test scores and seconds per epoch."""
-    rows = rows.assign(seconds_per_epoch=rows["total_seconds"] / rows["epochs_run"])
+    by = [*_TOLD, "also", "point"]
+    rows = apart(rows.assign(seconds_per_epoch=seconds_per_epoch(rows)), [*_TOLD, "point", *METHODS])
+    rows = _of_one_device(rows, by)
     numbers = [name for name in (SELECTS, *BOTH, "seconds_per_epoch") if name in rows]
-    rows = apart(rows, [*_TOLD, "point", *METHODS, "backbone_decay"])
-    groups = rows.groupby([*_TOLD, "also", "point"], as_index=False)
-    asked = {f"{name}_{kind}": (name, kind) for name in numbers for kind in ("mean", "std")}
-    found = groups.agg(**asked, n=("key", "nunique"))  # type: ignore[call-overload]
+    groups = rows.groupby(by, as_index=False)
+    wanted = {f"{name}_{kind}": (name, kind) for name in numbers for kind in ("mean", "std")}
+    wanted |= {name: (name, _in_one) for name in DEVICES.values() if name in rows}
+    found = groups.agg(**wanted, n=("key", "nunique"))  # type: ignore[call-overload]
     found = found.rename(columns={name: str(name).replace("_std", "_sd") for name in found})
     costs = [name for name in COSTS if name in rows]
-    return found.merge(groups[costs].mean(), on=[*_TOLD, "also", "point"], validate="one_to_one") if costs else found
+    return found.merge(groups[costs].mean(), on=by, validate="one_to_one") if costs else found
+
+
+def _of_one_device(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """The rows without the times of groups whose cells ran, or whose networks were measured, on several devices."""
+    for time, device in DEVICES.items():
+        if device in rows and time in rows:
+            several = rows.groupby(by)[device].transform(lambda names: names.nunique(dropna=False)) > 1
+            rows = rows.assign(**{time: rows[time].mask(several)})
+    return rows
+
+
+def _in_one(names: pd.Series) -> str:
+    return ", ".join(sorted(names.dropna().unique()))
 
 
 def _best(rows: pd.DataFrame, stage: str) -> pd.DataFrame:

@@ -3,8 +3,8 @@
 Question: is the gain of ImageNet weights due to reused features, or to their statistics alone, and how does that differ
 between transformers and convolutional nets? Random (RI), statistics (ST) and full (WT) starts of four models, five
 times: Table 1 and the dot figure; features up to layer n and statistics above it (WT-ST-n): the sweep, the layer-wise
-k-NN, CKA and L2 lines, and convergence. Model capacity, DINO against supervised weights, and a DeiT-S cut after five
-blocks feed the appendix.
+k-NN, re-initialisation, CKA and L2 lines, and convergence. Model capacity, DINO against supervised weights, and a
+DeiT-S cut after five blocks feed the appendix.
 
     uv run python -m sweeper.run search_spaces/feature_reuse.py --plan
     uv run python -m sweeper.run search_spaces/feature_reuse.py --small
@@ -26,7 +26,7 @@ there stops the study before it trains: leave its line out of TARGETS, and add i
 
 from typing import Any
 
-from sweeper import L2, Cell, Cka, Knn, LrSearch, Sweep, grid, study_index, study_indices
+from sweeper import L2, Cell, Cka, Embedding, Knn, LrSearch, Reinit, Sweep, grid, study_index, study_indices
 
 TARGETS: dict[str, dict[str, Any]] = {
     "aptos2019": dict(protocol="random_70_15_15_images"),
@@ -76,7 +76,13 @@ def cells(targets: dict[str, dict[str, Any]], **recipe: Any) -> list[Cell]:
     return found
 
 
-PROBES = [Cka(against="start"), Knn(k=200), L2(against="start")]
+PROBES = [
+    Cka(against="start"),
+    Knn(k=200),
+    L2(against="start"),
+    Reinit(),
+    Embedding(method="tsne", stimuli=500),  # the study's is UMAP, for which another library has to be installed
+]
 RECIPE: dict[str, Any] = dict(
     lr=LrSearch(
         low=1e-5,

@@ -8,11 +8,15 @@ is statistics (Raghu et al. 2019, Matsoukas et al. 2022), and where to cut (Peng
 TARGETS are the studies' own, each archive of images once: isic2019 holds those of isic2018 and ham10000, cbis_ddsm is a
 selection of ddsm. All are cut by folds of patients. 870 cells a target, 8,700 in all. A set that is not there stops the
 study before it trains: leave it out of TARGETS, and add it later; what has run by then is kept.
+
+Every start is scored without training too, so that it can be published how far such scores foresee what was measured
+(`python -m analysis.transferability full_grid OUT`); where the grid grows, they order its queue. They need one label an
+image: the targets with several are a sweep of their own.
 """
 
 from typing import Any
 
-from sweeper import L2, Cell, Cka, Knn, LrSearch, Sweep, grid
+from sweeper import L2, Cell, Cka, Convergence, Cost, Knn, LrSearch, Sweep, Transferability, grid
 
 TARGETS = ["chest_xray", "busi", "ddti", "cbis_ddsm", "knee", "isic2019", "aptos2019", "pcam", "bimcv"]
 MULTILABEL = ["chexpert_u_zeros"]
@@ -46,9 +50,22 @@ def cells(**common: Any) -> list[Cell]:
     ]
 
 
-sweep = Sweep(
-    name="full_grid",
-    cells=cells(dataset=TARGETS, **RECIPE) + cells(dataset=MULTILABEL, loss="bce", **RECIPE),
-    probes=[Cka(against="start"), Knn(k=200), L2(against="start")],
-    allow_leakage="several of the sets repeat images, across patients too; none is left out, as in what was published",
-)
+PROBES = [
+    Cka(against="start"),
+    Knn(k=200),
+    L2(against="start"),
+    Cost(),
+    Convergence(threshold=0.91, score="auroc"),  # of Raghu et al. 2019
+]
+SCORES = Transferability(scores=("logme", "h_score_shrunk", "transrate"), stimuli=1000)
+"""Of a thousand images: features of ResNet-50 take a second then, and all of them minutes."""
+REPEATS = "several of the sets repeat images, across patients too; none is left out, as in what was published"
+sweeps = [
+    Sweep(name="full_grid", cells=cells(dataset=TARGETS, **RECIPE), probes=[*PROBES, SCORES], allow_leakage=REPEATS),
+    Sweep(
+        name="full_grid_multilabel",
+        cells=cells(dataset=MULTILABEL, loss="bce", **RECIPE),
+        probes=PROBES,
+        allow_leakage=REPEATS,
+    ),
+]

@@ -2,7 +2,8 @@
 
 Question: does RadImageNet transfer better than ImageNet, and do networks from both end up alike? ResNet-50 from either
 source, fine-tuned at once or after a phase of its head alone, and from scratch, on five folds. Feeds the study's box
-plot and table of AUC, its prediction similarity and its similarity against gain (CKA stands in for its CCA).
+plot and table of AUC, its prediction similarity, the similarity of the two sources' networks and that against gain (CKA
+stands in for its CCA, for which these validation parts are too small), and the first layer's filters.
 
     uv run python -m sweeper.run search_spaces/hidden_representations.py --plan
     uv run python -m sweeper.run search_spaces/hidden_representations.py --small
@@ -25,7 +26,7 @@ leave its line out of TARGETS, and add it later; what has run by then is kept.
 
 from typing import Any
 
-from sweeper import L2, Cell, Cka, Sweep, grid
+from sweeper import L2, Agreement, Cell, Cka, Filters, Sweep, grid
 
 TARGETS = {
     "ddti": dict(size=256, augment="keras"),
@@ -51,7 +52,7 @@ def cells(targets: dict[str, dict[str, Any]], *, sources: list, head_epochs: int
     return found
 
 
-PROBES = [Cka(against="start"), L2(against="start")]
+PROBES = [Cka(against="start"), Cka(across="source"), L2(against="start"), Agreement(across="source"), Filters()]
 sweep = Sweep(
     name="hidden_representations",
     cells=cells(

@@ -21,7 +21,7 @@ Its AUC is the mean over the grades, the study's that of moderate or worse. 240 
 
 from typing import Any
 
-from sweeper import L2, Cell, Cka, Gabor, Knn, LrSearch, Sweep, grid
+from sweeper import L2, Cell, Cka, Convergence, Filters, Gabor, Knn, LrSearch, Sweep, grid
 
 TARGETS: dict[str, dict[str, Any]] = {
     "aptos2019": dict(size=587, monitor="auroc"),
@@ -56,7 +56,13 @@ def cells(fractions: list[float], **own: Any) -> list[Cell]:
     return found + grid(model="cbr_tiny", width=32, fraction=[1.0, *fractions], **own)
 
 
-PROBES = [Cka(against="start"), Knn(k=200), L2(against="start")]
+PROBES = [
+    Cka(against="start"),
+    Knn(k=200),
+    L2(against="start"),
+    Convergence(threshold=0.91, score="auroc"),  # the study's threshold
+    Filters(),
+]
 RECIPE: dict[str, Any] = dict(
     fold=1,
     seed=range(5),

@@ -30,7 +30,7 @@ out of `sweeps`, and add them later; what has run by then is kept.
 
 from typing import Any
 
-from sweeper import L2, Cell, Cka, Cost, Sweep, best_rows, grid
+from sweeper import L2, Cell, Cka, Cost, GradCam, Sweep, best_rows, grid
 
 BIMCV = dict(protocol="files:BIMCV/noisy")
 TARGETS: dict[str, dict[str, Any]] = {"bimcv": BIMCV, "ham10000": dict()}
@@ -85,8 +85,8 @@ RECIPE: dict[str, Any] = dict(
     head_start="kaiming",
 )
 RESNET = dict(model="resnet50.tv_in1k", source="imagenet", grain="layer", **RECIPE)
-PROBES = [Cka(against="start"), L2(against="start"), Cost()]
-"""Costs are columns of the main table."""
+PROBES = [Cka(against="start"), L2(against="start"), Cost(), GradCam()]
+"""Costs are columns of the main table; Grad-CAM shows the same images by each method."""
 REPEATS = "bimcv has the study's own parts; ham10000 and CheXpert keep images that look alike, as was published"
 blocks = Sweep(
     name="truncated_transfer",

@@ -11,7 +11,9 @@ what is not known of an image is left out of everything. A present class that is
 of 0.
 """
 
+import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -32,6 +34,8 @@ class MetricInfo:
     """Where it is defined, or who uses it."""
     higher: bool = True
     """Whether a higher value is better."""
+    ends: tuple[float, float] = (0.0, 1.0)
+    """No value is below the first or above the second, in whatever task."""
     tasks: tuple[Task, ...] = TASKS
     """Where it is defined."""
 
@@ -79,6 +83,7 @@ METRICS: Mapping[str, MetricInfo] = MappingProxyType(
             averaging="mean over images, and over labels",
             source="scikit-learn's log_loss, whose floor of a probability it has",
             higher=False,
+            ends=(0.0, -math.log(sys.float_info.epsilon)),
         ),
         "auroc_ovo": MetricInfo(
             definition=f"{_ROC}; of two classes' images alone, by the scores of the one and then of the other",
@@ -115,12 +120,14 @@ METRICS: Mapping[str, MetricInfo] = MappingProxyType(
             definition="1 - disagreement / disagreement expected from how often each class is true and is predicted",
             averaging="none",
             source="Cohen 1960; Matsoukas et al. 2022",
+            ends=(-1.0, 1.0),
             tasks=_ONE_LABEL,
         ),
         "quadratic_kappa": MetricInfo(
             definition="kappa in which a disagreement counts the squared difference of the classes' numbers",
             averaging="none",
             source="Cohen 1968; Matsoukas et al. 2022",
+            ends=(-1.0, 1.0),
             tasks=_ONE_LABEL,
         ),
         "ece": MetricInfo(
@@ -135,6 +142,7 @@ METRICS: Mapping[str, MetricInfo] = MappingProxyType(
             averaging="mean over images, and over labels in a multi-label task",
             source="Brier 1950; scikit-learn's brier_score_loss",
             higher=False,
+            ends=(0.0, 2.0),
         ),
     }
 )
@@ -156,12 +164,14 @@ COUNTS: Mapping[str, MetricInfo] = MappingProxyType(
             averaging="none",
             source="none",
             higher=False,
+            ends=(0.0, math.inf),
         ),
         "classes_unranked": MetricInfo(
             definition="number of classes all of whose images, or none of whose images, are positive in the part",
             averaging="none",
             source="none",
             higher=False,
+            ends=(0.0, math.inf),
         ),
     }
 )
@@ -174,12 +184,14 @@ LOSSES: Mapping[str, MetricInfo] = MappingProxyType(
             averaging="as the recipe's",
             source="the recipe",
             higher=False,
+            ends=(0.0, math.inf),
         ),
         "double_softmax_loss": MetricInfo(
             definition="the recipe's loss of probabilities that are taken as logits",
             averaging="as the recipe's",
             source="a defect of Peng et al. 2023, who select by it",
             higher=False,
+            ends=(0.0, math.inf),
         ),
     }
 )

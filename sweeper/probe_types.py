@@ -184,11 +184,14 @@ class Fid:
 
 @dataclass(frozen=True, kw_only=True)
 class Transferability:
-    """Scores of the starting state's features on the cell's training images, which tell how well it may transfer."""
+    """Scores of the starting state's features on the cell's training images, which tell how well it may transfer.
+
+    Of cells that take equally long, those are trained first whose start was scored highest (`sweeper.promise`).
+    """
 
     scores: tuple[str, ...] = ("logme", "h_score", "transrate")
-    """Names in `sweeper.probes.transferability.SCORES`; `leep` only for cells that start as the whole of a source that
-    has a head over its own classes."""
+    """Names in `sweeper.probes.transferability.SCORES`, the first of which orders; `leep` only for cells that start as
+    the whole of a source that has a head over its own classes."""
     stimuli: int | None = None
 
     version: ClassVar[int] = 1
@@ -239,6 +242,7 @@ class Convergence:
 class Embedding:
     """The images in the plane by what the last block makes of them, coloured by class: a picture and the coordinates.
 
+    Where an image may have several classes, each has a plane of its own.
     `trustworthiness` (Venna & Kaski 2001, 5 neighbours): 1 where all neighbours in the plane are so by the features.
     """
 
@@ -265,7 +269,7 @@ class GradCam:
     named: tuple[str, ...] = ()
     """Or which, by name."""
     of: Literal["predicted", "label"] = "predicted"
-    """The class: the one with the highest score, or the true one."""
+    """The class: the one with the highest score, or the true one (of images that have one)."""
     at_block: int | None = None
     """Whose output is weighed, from 1; None: the last one whose places the scores depend on."""
     at: At = "cell"

@@ -12,6 +12,7 @@ from sweeper.cell import NEUTRAL, Cell, Images, Network, Recipe, Weights
 from sweeper.data.protocols import protocol_problem
 from sweeper.grid import StudyError, Sweep, source_key
 from sweeper.metric import METRICS
+from sweeper.probe_rules import beyond, is_sound
 from sweeper.probe_types import Convergence, Embedding, Fid, GradCam, Probe, Transferability
 from sweeper.rules import nearest
 from sweeper.site import Site
@@ -94,21 +95,26 @@ def _judging_problems(dataset: str, recipe: Recipe) -> tuple[str, ...]:
 
 
 def probe_problems_of(probes: Sequence[Probe], cell: Cell) -> Iterator[str]:
-    """What the rooms know to be wrong with probes of a cell that is otherwise sound."""
+    """What the rooms know to be wrong with probes of a cell that is otherwise sound; nothing of probes that are not."""
     model, dataset = cell.network.model, cell.images.dataset
-    for probe in probes:
+    for probe in filter(is_sound, probes):
         wanted = getattr(probe, "features", None)
         if wanted in ("cls", "concat") and models.family_of(model) not in _CLASS_TOKENS:
             yield f"probe {probe.name}: features='{wanted}' of '{model}', which has no class token"
-        if isinstance(probe, Fid) and probe.to and probe.to not in data.DATASETS:
+        if isinstance(probe, Fid) and probe.to not in data.DATASETS:
             yield f"probe fid: the data set '{probe.to}' is unknown; {nearest(probe.to, data.DATASETS)}"
         if isinstance(probe, Embedding) and probe.method == "umap" and find_spec("umap") is None:
             yield "probe embedding: method='umap' needs the library umap-learn: pip install umap-learn, or give 'tsne'"
         if isinstance(probe, GradCam):
             yield from _map_problems(probe, cell.network)
+        if isinstance(probe, Convergence):
+            yield from _curve_problems(probe, cell)
         classes, task = data.DATASETS[dataset].classes, data.DATASETS[dataset].task
         if classes:
             yield from _task_problems(probe, dataset, data.task_of(classes, task))
+        if isinstance(probe, Transferability) and probe.stimuli and classes and probe.stimuli < len(classes):
+            few = f"stimuli={probe.stimuli} cannot be of all {len(classes)} classes of '{dataset}'"
+            yield f"probe transferability: {few}; show more, or leave stimuli out for all training images"
         if isinstance(probe, Transferability) and "leep" in probe.scores:
             unfit = weights.head_problem(cell.weights, cell.network)
             if unfit:
@@ -125,10 +131,21 @@ def _task_problems(probe: Probe, dataset: str, task: str) -> Iterator[str]:
     told = f"images of '{dataset}' have several labels"
     if isinstance(probe, Transferability):
         yield f"probe transferability: {told}, and its scores need one each"
-    if isinstance(probe, Embedding):
-        yield f"probe embedding: {told}, and an image is coloured by one"
     if isinstance(probe, GradCam) and probe.of == "label":
         yield f"probe gradcam: {told}; give of='predicted'"
+
+
+def _curve_problems(probe: Convergence, cell: Cell) -> Iterator[str]:
+    """What no curve of a cell's score can do."""
+    dataset, recipe = cell.images.dataset, cell.recipe
+    if probe.score is None and dataset in data.DATASETS:
+        own = beyond(probe.threshold, data.DATASETS[dataset].metric)
+        yield from (f"probe convergence: {text} (the score of '{dataset}')" for text in own)
+    longest = recipe.head_epochs + recipe.epochs
+    if probe.until is not None and probe.until > longest:
+        yield f"probe convergence: until={probe.until:g} is after the last of {longest} epochs; give at most that"
+    elif probe.until is not None and probe.until <= 1 and recipe.validations == 1:
+        yield f"probe convergence: until={probe.until:g} is not after the first validation, at epoch 1; give more"
 
 
 def _kept(network: Network) -> int:

@@ -11,11 +11,13 @@ from sweeper import models
 from sweeper.cell import Cell, Network
 from sweeper.models import Grain
 from sweeper.pairing import Ask
-from sweeper.probe_types import At, Cca, Cka, Procrustes, Transferability
+from sweeper.probe_types import At, Cca, Cka, Embedding, Procrustes, Transferability
 
 SAMPLES = 5
 """Of `cca.SAMPLES`, which imports torch; a test compares them."""
 FEWEST = {"debiased": 4, "biased": 2}
+IN_PLANE = 12
+"""Of `embedding`, which imports numpy."""
 _Size = tuple[int, int]
 
 
@@ -29,8 +31,10 @@ def shortages(ask: Ask, images: Mapping[str, int], task: str) -> Iterator[str]:
         task: of the cell's data.
     """
     probe = ask.probe
-    if isinstance(probe, Transferability) and task == "multilabel":
-        yield f"images of '{ask.cell.images.dataset}' have several labels, and its scores need one each"
+    if isinstance(probe, Transferability):
+        yield from _unscored(probe, ask.cell, images["train"], task)
+    if isinstance(probe, Embedding):
+        yield from _unplaced(probe, ask.cell, min(probe.stimuli, images[probe.part]))
     if not isinstance(probe, Cka | Cca | Procrustes):
         return
     shown = min(probe.stimuli or images[probe.part], images[probe.part])
@@ -44,6 +48,25 @@ def shortages(ask: Ask, images: Mapping[str, int], task: str) -> Iterator[str]:
     if isinstance(probe, Cca):
         for cell, grain in zip(ask.cells, grains, strict=True):
             yield from _few_samples(probe, cell, grain, shown)
+
+
+def _unscored(probe: Transferability, cell: Cell, images: int, task: str) -> Iterator[str]:
+    """Why features cannot be scored; of the H-score, because whatever the labels it would be the number of classes."""
+    if task == "multilabel":
+        yield f"images of '{cell.images.dataset}' have several labels, and its scores need one each"
+    elif "h_score" in probe.scores:
+        shown = min(probe.stimuli or images, images)
+        _, width = sizes_of(cell.network, cell.network.grain, cell.images.size)[-1]
+        if shown < width + 2:
+            needed = f"h_score needs {width + 2} images for the {width} features of '{cell.network.model}'"
+            yield f"{needed}, and {shown} are shown; take 'h_score_shrunk' in its place, or show more"
+
+
+def _unplaced(probe: Embedding, cell: Cell, shown: int) -> Iterator[str]:
+    """Why images cannot be laid into the plane."""
+    least = IN_PLANE if probe.method == "pca" else max(IN_PLANE, probe.neighbours + 1)
+    if shown < least:
+        yield f"it needs {least} images, and the {probe.part} part of {cell.title()} shows {shown}"
 
 
 def _unlike(ask: Ask, grains: list[Grain]) -> Iterator[str]:

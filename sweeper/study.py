@@ -22,6 +22,7 @@ from sweeper.live import shown
 from sweeper.outcome import Devices
 from sweeper.pairing import asks
 from sweeper.plan import Plan, attempts, known_costs, plan
+from sweeper.promise import by_promise
 from sweeper.rates import Searches
 from sweeper.recording import Recorder, record_searches
 from sweeper.said import CONSOLE, overhead
@@ -106,7 +107,7 @@ def _train(own: _Study, now: Plan, recorder: Recorder, again: Collection[str], l
     began = time.monotonic()
     with shown(titles) as (trials, cells):
         jobs = Jobs(
-            now.left,
+            by_promise(now.left, sweep, now.records.finished, site),
             Orders(study=sweep.name, site=site, work=own.work, devices=own.devices, tags=_tags()),
             searches=_searches(own),
             recorder=recorder,

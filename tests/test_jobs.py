@@ -98,6 +98,21 @@ def test_of_equally_long_cells_the_first_declared_comes_first(begin: Begin) -> N
     assert keys(begin(cells).finish_all()) == [cell.key for cell in cells]
 
 
+def test_of_equally_long_searches_the_first_declared_is_begun_first(begin: Begin) -> None:
+    cells = [CELL.replace(lr=SEARCH, weight_decay=decay) for decay in (0.3, 0.0, 0.2, 0.1)]
+    trials = [job for job in begin(cells, slots=1).finish_all() if isinstance(job, RateJob)]
+    assert list(dict.fromkeys(job.ask.setting for job in trials)) == [cell.setting() for cell in cells]
+
+
+def test_of_equally_long_cells_the_first_declared_comes_first_though_its_rate_was_found_later(begin: Begin) -> None:
+    slow, quick = (CELL.replace(lr=SEARCH, weight_decay=decay) for decay in (0.1, 0.2))
+    queue = begin([slow, quick], slots=8)
+    trials = [queue.take_trial() for _ in range(8)]
+    for trial in trials[4:] + trials[:4]:
+        queue.finish(trial)
+    assert [queue.take_cell().cell for _ in range(2)] == [slow, quick]
+
+
 def test_what_was_measured_changes_which_cell_is_the_longest(begin: Begin) -> None:
     quick, slow = CELL, CELL.replace(model="resnet50")
     cells = [quick.replace(epochs=10), slow.replace(epochs=9), quick.replace(epochs=8), slow.replace(epochs=2)]

@@ -5,10 +5,13 @@ import sys
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from sweeper.data.dataset import Metric
-from sweeper.metric import CLASS_METRICS, COUNTS, LOSSES, METRICS, PARTS, TASKS, MetricInfo, describe, metrics_of
+from sweeper.finetune.metrics import score
+from sweeper.metric import CLASS_METRICS, COUNTS, LOSSES, METRICS, PARTS, TASKS, MetricInfo, Task, describe, metrics_of
 
 ALL = {**METRICS, **COUNTS, **LOSSES}
 
@@ -34,6 +37,37 @@ def test_no_two_ids_have_the_same_definition_and_averaging() -> None:
 
 def test_a_multi_label_task_has_no_metric_of_one_predicted_class() -> None:
     assert not {"kappa", "quadratic_kappa", "ece", "balanced_accuracy", "auroc_ovo"} & set(metrics_of("multilabel"))
+
+
+@pytest.mark.parametrize("right", [True, False])
+@pytest.mark.parametrize("name", ["accuracy", "auroc", "kappa", "quadratic_kappa", "nll", "brier", "ece"])
+def test_the_ends_of_a_metric_are_those_of_all_certain_and_right_and_all_certain_and_wrong(
+    name: str, right: bool
+) -> None:
+    """Of two classes, of which each has three images."""
+    labels = np.array([0, 0, 0, 1, 1, 1])
+    rows = np.eye(3)[labels if right else 1 - labels]
+    table = pd.DataFrame(rows, columns=["score_0", "score_1", "score_2"]).assign(label=labels)
+    low, high = METRICS[name].ends
+    assert score(table, "multiclass")[name] == pytest.approx(high if right == METRICS[name].higher else low, abs=1e-9)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_no_value_of_random_predictions_lies_beyond_the_ends(task: Task) -> None:
+    draw = np.random.default_rng(0)
+    for classes in (2,) if task == "binary" else (3, 7):
+        for sharp in (0.01, 1.0, 9.0):
+            labels = draw.integers(classes, size=40)
+            rows = draw.dirichlet(np.full(classes, sharp), 40)
+            if task == "multilabel":
+                truth = {f"label_{n}": draw.integers(2, size=40) for n in range(classes)}
+            else:
+                truth = {"label": labels}
+            table = pd.DataFrame({f"score_{n}": rows[:, n] for n in range(classes)} | truth)
+            for name, value in score(table, task).items():
+                info = describe(f"test_{name}")
+                assert info
+                assert np.isnan(value) or info.info.ends[0] - 1e-12 <= value <= info.info.ends[1] + 1e-12, name
 
 
 @pytest.mark.parametrize("start", PARTS)

@@ -90,20 +90,46 @@ def test_asks_have_keys_of_their_own_and_are_the_same_in_a_grown_study() -> None
         (Procrustes(state="last"), "state is 'last'; it must be 'best' or 'start'"),  # type: ignore[arg-type]
         (Knn(k=0), "k is 0; it must be a whole number from 1"),
         (Knn(temperature=0.0), "temperature is 0.0"),
+        (Knn(temperature=float("inf")), "temperature is inf; it must be a number above 0"),
+        (Knn(k=True), "k is True; it must be a whole number from 1"),
+        (Cka(estimator="minibatch", batch=64, stimuli=32), "batch=64 is more than the stimuli=32 that are shown"),
+        (Cka(estimator="minibatch", batch=3), "batch is 3; it must be a whole number from 4"),
+        (Cka(null=-1), "null is -1; it must be a whole number from 0"),
+        (Cca(kind="svcca", directions=40, stimuli=39), "directions=40 are more than the stimuli=39"),
+        (Cca(kind="svcca", variance=1.5), r"variance is 1.5; it must be a share above 0 and at most 1"),
+        (Cca(kind="svcca", variance=float("nan")), "variance is nan; it must be a share"),
+        (Cca(points=0), "points is 0; it must be a whole number from 1"),
+        (Cca(draws=0), "draws is 0; it must be a whole number from 1"),
+        (Cca(channels=2.5), "channels is 2.5; it must be a whole number from 1"),  # type: ignore[arg-type]
+        (Procrustes(stimuli=3), "stimuli is 3; it must be a whole number from 4"),
         (Reinit(kind="zero"), "kind is 'zero'; it must be 'reinit' or 'rerand'"),  # type: ignore[arg-type]
         (Agreement(across="fold"), "are scored on different images"),
         (Fid(to=""), "it must be the name of a data set"),
+        (Fid(to="digits", to_fold=6), "to_fold is 6; it must be a whole number from 0 to 5"),
+        (Fid(to="digits", to_fold=-1), "to_fold is -1; it must be a whole number from 0"),
         (Fid(to="digitz"), "data set 'digitz' is unknown; did you mean digits"),
         (Knn(features="cls"), r"features='cls' of 'cbr_mini', which has no class token"),
         (Transferability(scores=("logmi",)), "the score 'logmi' is unknown; did you mean logme"),
+        (Transferability(scores=("logme", "logme")), "it must be a tuple of names, each named once"),
+        (Transferability(stimuli=4), "stimuli=4 cannot be of all 5 classes of 'digits_0_4'"),
+        (Cost(threads=0), "threads is 0; it must be a whole number from 1"),
         (Cost(batch=0), "batch is 0; it must be a whole number from 1"),
         (Cost(memory_batch=1), "memory_batch is 1; it must be a whole number from 2"),
         (Cost(on="gpu"), "on is 'gpu'; it must be 'cpu' or 'cuda'"),  # type: ignore[arg-type]
         (Convergence(threshold=float("nan")), "threshold is nan; it must be the score"),
         (Convergence(threshold=0.9, score="aurok"), "the score 'aurok' is unknown; did you mean auroc"),
+        (Convergence(threshold=2), "threshold is 2, which no accuracy has; it must be a number from 0 to 1"),
+        (Convergence(threshold=-0.1, score="auroc"), "threshold is -0.1, which no auroc has; .* from 0 to 1"),
+        (Convergence(threshold=-1.5, score="kappa"), "which no kappa has; it must be a number from -1 to 1"),
+        (Convergence(threshold=40, score="nll"), "which no nll has; it must be a number from 0 to 36.0437"),
+        (Convergence(threshold=-1, score="loss"), "which no loss has; it must be a number at least 0"),
+        (Convergence(threshold=0.9, until=11), "until=11 is after the last of 10 epochs; give at most that"),
+        (Convergence(threshold=0.9, until=1), "until=1 is not after the first validation, at epoch 1; give more"),
         (Convergence(threshold=0.9, until=0), "until is 0; it must be a number of epochs above 0"),
         (Embedding(method="lda"), "method is 'lda'; it must be 'pca' or 'tsne' or 'umap'"),  # type: ignore[arg-type]
         (Embedding(stimuli=11), "stimuli is 11; it must be a whole number from 12 to 10000"),
+        (Embedding(method="tsne", neighbours=50, stimuli=50), "neighbours is 50; it must be fewer than the stimuli=50"),
+        (Embedding(neighbours=1), "neighbours is 1; it must be a whole number from 2"),
         (Embedding(features="cls"), "features='cls' of 'cbr_mini', which has no class token"),
         (GradCam(images=65), "images is 65; it must be a whole number from 1 to 64"),
         (GradCam(named="0001"), "named is '0001'; it must be a tuple of names"),  # type: ignore[arg-type]
@@ -119,9 +145,43 @@ def test_an_impossible_probe_is_one_sentence(probe: Probe, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "probe",
+    [
+        Convergence(threshold=1),
+        Convergence(threshold=0, score="loss"),
+        Convergence(threshold=-1, score="quadratic_kappa"),
+        Convergence(threshold=1e9, score="loss", until=10),
+        Convergence(threshold=2, score="brier", until=1.5),
+        Embedding(neighbours=50, stimuli=50),
+        Cka(estimator="minibatch", batch=64, stimuli=64),
+        Fid(to="digits", to_fold=5),
+        Transferability(stimuli=5),
+    ],
+    ids=str,
+)
+def test_the_ends_of_what_is_possible_are_taken(probe: Probe) -> None:
+    check([Sweep(name="study", cells=CELLS, probes=[probe])], lambda cell: (), probe_problems_of)
+
+
+def test_the_head_phase_and_several_validations_count_in_where_a_curve_may_end() -> None:
+    (cell,) = grid(dataset="digits_0_4", model="cbr_mini", epochs=2, head_epochs=3, validations=2)
+    for until, sound in ((5, True), (5.5, False), (1, True)):
+        assert (not list(probe_problems_of([Convergence(threshold=0.5, until=until)], cell))) == sound
+
+
+def test_a_threshold_is_judged_by_the_score_of_each_data_set() -> None:
+    aptos, digits = (grid(dataset=name, model="cbr_mini")[0] for name in ("aptos2019", "digits"))
+    probe = Convergence(threshold=-0.5)
+    assert not list(probe_problems_of([probe], aptos))  # a kappa
+    (text,) = probe_problems_of([probe], digits)
+    assert text.endswith(
+        "which no accuracy has; it must be a number from 0 to 1, or of another score (the score of 'digits')"
+    )
+
+
+@pytest.mark.parametrize(
     ("probe", "text"),
     [
-        (Embedding(), "have several labels, and an image is coloured by one"),
         (GradCam(of="label"), "have several labels; give of='predicted'"),
         (Convergence(threshold=0.5, score="kappa"), "the score 'kappa' is not defined for 'chestmnist', a multilabel"),
     ],

@@ -2,12 +2,12 @@
 
 Features are read a block at a time: memory is 24 bytes x images x features of the widest block, whatever the number of
 blocks, but with `layers='all'`, where all blocks are held. CKA block by block takes 8 bytes x features squared x 3, and
-no more for more images.
+no more for more images; k-NN holds the images that are asked for, and of its bank a piece.
 """
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, assert_never
 
@@ -48,7 +48,7 @@ from sweeper.probes.convergence import progress
 from sweeper.probes.distance import cosine_by_block, l2_by_block, l2_total, relative_l2_by_block
 from sweeper.probes.fid import frechet
 from sweeper.probes.kept import blocks_of, in_pieces, moments_of, of_block
-from sweeper.probes.knn import knn_scores
+from sweeper.probes.knn import knn_scores_of_pieces
 from sweeper.probes.making import read_sums
 from sweeper.probes.needs import Costed, Features, loaded, pieces, positions
 from sweeper.probes.transferability import SCORES, Target
@@ -225,15 +225,22 @@ def _neighbours(ask: Ask, probe: Knn, runs: Runs, site: Site) -> Iterator[Value]
     data = loaded(ask.cell.images, site)
     banks, queries = of_knn(ask, probe, "train", runs), of_knn(ask, probe, probe.part, runs)
     for block in range(blocks_of(banks[0], site)):
-        bank, asked = (
-            np.concatenate([of_block(side, block, site)[0] for side in sides], axis=1) for sides in (banks, queries)
-        )
-        votes = knn_scores(
-            bank, data.train.labels, asked, k=probe.k, temperature=probe.temperature, classes=len(data.classes)
+        votes = knn_scores_of_pieces(
+            lambda block=block: _side_by_side(banks, block, site),
+            data.train.labels,
+            np.concatenate(list(_side_by_side(queries, block, site))),
+            k=probe.k,
+            temperature=probe.temperature,
+            classes=len(data.classes),
         )
         table = prediction_table(getattr(data, probe.part), probe.part, np.asarray(votes))
         for metric, value in score(table, data.task).items():
             yield Value(metric=metric, value=value, block=block + 1)
+
+
+def _side_by_side(sides: Sequence[Features], block: int, site: Site) -> Iterator[np.ndarray]:
+    """The features of several takes of the same images, laid side by side, piece by piece."""
+    yield from (np.concatenate(each, axis=1) for each in in_pieces(sides, block, site))
 
 
 def _distances(ask: Ask, probe: L2, runs: Runs, site: Site) -> Iterator[Value]:

@@ -14,7 +14,7 @@ from sweeper.probes.samples import Features
 ENOUGH = 4
 """Images a feature from which covariances cost less than Gram matrices, and are used here."""
 
-Pieces = Callable[[], Iterator[tuple[Features, Features]]]
+Pieces = Callable[[], Iterator[tuple[Features, ...]]]
 """Starts again: two layers' features of the same images, (images, features) each, piece by piece."""
 
 

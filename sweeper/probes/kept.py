@@ -1,6 +1,7 @@
 """Features that were made of a state's blocks, read back from the storage a block at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from safetensors import safe_open
@@ -39,8 +40,12 @@ def moments_of(side: Features, site: Site) -> Moments:
     return whole
 
 
-def in_pieces(sides: tuple[Features, Features], block: int, site: Site) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """A block's features of two states, of the same images, one piece at a time; of features that are not drawn."""
+def in_pieces(sides: Sequence[Features], block: int, site: Site) -> Iterator[tuple[np.ndarray, ...]]:
+    """A block's features by several needs, of the same images, one piece at a time; of features that are not drawn."""
     for paths in zip(*(pieces(side, site) for side in sides), strict=True):
-        with safe_open(paths[0][1], framework="np") as one, safe_open(paths[1][1], framework="np") as other:
-            yield one.get_tensor(f"{block}.0"), other.get_tensor(f"{block}.0")
+        yield tuple(_of_piece(path, block) for _, path in paths)
+
+
+def _of_piece(path: Path, block: int) -> np.ndarray:
+    with safe_open(path, framework="np") as file:
+        return file.get_tensor(f"{block}.0")

@@ -3,15 +3,18 @@
 No features are made and no metric is computed here: out come class scores that `finetune.metrics.score` can judge.
 """
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.nn import functional
 
 SIMILARITIES = 2**26
-"""Similarities that are held at a time (256 MB in float32); queries are taken in chunks of this many over the bank."""
+"""Similarities that are held at a time (256 MB in float32); queries are taken in chunks of this many over a piece."""
 
 Features = npt.NDArray[np.floating] | torch.Tensor
+Pieces = Callable[[], Iterator[Features]]
 Labels = npt.NDArray[np.integer] | npt.NDArray[np.floating] | torch.Tensor
 
 
@@ -43,32 +46,76 @@ def knn_scores(
         ValueError: an empty bank, shapes that do not fit, a label, `k` or `temperature` out of range, a class of which
             no bank image tells whether it is of it, or a feature that is not finite.
     """
-    bank, queries = _features(bank, "bank"), _features(queries, "queries")
-    labels = torch.tensor(np.asarray(bank_labels)).to(bank.device)
+    return knn_scores_of_pieces(
+        lambda: iter([bank]), bank_labels, queries, k=k, temperature=temperature, classes=classes
+    )
+
+
+def knn_scores_of_pieces(
+    bank: Pieces, bank_labels: Labels, queries: Features, *, k: int, temperature: float, classes: int
+) -> npt.NDArray[np.float64]:
+    """`knn_scores` with a bank that comes piece by piece: of it, no more than a piece is held.
+
+    Args:
+        bank: starts again at each call; (images, features) a piece.
+        bank_labels: of all images, in the order in which they come.
+    """
+    if k < 1:
+        raise ValueError(f"k = {k} neighbours; k-NN needs at least 1")
+    if not temperature > 0:
+        raise ValueError(f"temperature {temperature} of the k-NN probe must be greater than 0")
+    asked = _features(queries, "queries")
+    labels = torch.tensor(np.asarray(bank_labels))
     labels = labels.double() if labels.ndim == 2 else labels.long()
-    _check(bank, labels, queries, k=k, temperature=temperature, classes=classes)
-    dtype = torch.promote_types(bank.dtype, queries.dtype)
-    bank = functional.normalize(bank.to(dtype), dim=1)
-    queries = functional.normalize(queries.to(bank.device, dtype), dim=1)
-    chunks = queries.split(max(1, SIMILARITIES // len(bank)))
-    votes = [_votes(bank, labels, chunk, k=k, temperature=temperature, classes=classes) for chunk in chunks]
-    return torch.cat(votes).cpu().numpy()
+    shares = []
+    for chunk in asked.split(max(1, SIMILARITIES // k)):
+        values, places, images = _nearest(bank(), chunk, k)
+        _check_labels(labels, images, classes)
+        aimless = (chunk == 0).all(dim=1, keepdim=True).to(values.device)
+        shares.append(_shares(labels.to(values.device), values / temperature, places, aimless, classes))
+    return torch.cat(shares).cpu().numpy()
 
 
-def _votes(
-    bank: torch.Tensor, labels: torch.Tensor, queries: torch.Tensor, *, k: int, temperature: float, classes: int
+def _nearest(bank: Iterator[Features], queries: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor, int]:
+    """How much less similar than the nearest each query's neighbours are, float64, and their places in the bank.
+
+    Both (queries, neighbours), the nearest first; and how many images the bank has.
+    """
+    values, places, images = torch.empty(len(queries), 0), torch.empty(len(queries), 0, dtype=torch.long), 0
+    for piece in bank:
+        own = _features(piece, "bank")
+        if own.shape[1] != queries.shape[1]:
+            raise ValueError(f"the bank has {own.shape[1]} features an image, the queries have {queries.shape[1]}")
+        dtype = torch.promote_types(own.dtype, queries.dtype)
+        sides = [functional.normalize(each.to(own.device, dtype), dim=1) for each in (queries, own)]
+        chunks = sides[0].split(max(1, SIMILARITIES // max(1, len(own))))
+        found = [(chunk @ sides[1].T).topk(min(k, len(own)), dim=1) for chunk in chunks]
+        values = torch.cat([values.to(own.device, dtype), torch.cat([each.values for each in found])], dim=1)
+        places = torch.cat([places.to(own.device), torch.cat([each.indices for each in found]) + images], dim=1)
+        values, order = values.topk(min(k, values.shape[1]), dim=1)
+        places, images = places.gather(1, order), images + len(own)
+    if not images:
+        raise ValueError("the bank of the k-NN probe is empty; it needs at least one image")
+    return (values - values[:, :1]).double(), places, images
+
+
+def _shares(
+    labels: torch.Tensor, logits: torch.Tensor, places: torch.Tensor, aimless: torch.Tensor, classes: int
 ) -> torch.Tensor:
-    """(queries, classes) float64 shares of votes of one chunk of queries; both sides have length 1 or 0."""
-    nearest = (queries @ bank.T).topk(min(k, len(bank)), dim=1)
-    # A query's shares do not change with a common factor, and without it a small temperature overflows.
-    logits = (nearest.values - nearest.values[:, :1]).double() / temperature  # (queries, neighbours)
-    aimless = (queries == 0).all(dim=1, keepdim=True)
+    """(queries, classes) float64 shares of votes.
+
+    Args:
+        logits: of the neighbours' weights, less that of the nearest: a query's shares do not change with a common
+            factor, and without it a small temperature overflows.
+        places: of the neighbours in the bank.
+        aimless: (queries, 1), whether a query is a zero vector.
+    """
     if labels.ndim == 2:
-        each = [_ballot(label, nearest.indices, logits.exp()) for label in labels.T]
+        each = [_ballot(label, places, logits.exp()) for label in labels.T]
         shares = torch.stack(each, dim=1)  # (queries, classes)
         return torch.where(aimless | shares.isnan(), labels.nanmean(dim=0), shares)
-    votes = torch.zeros(len(queries), classes, dtype=torch.float64, device=bank.device)
-    votes.scatter_add_(1, labels[nearest.indices], logits.exp())
+    votes = torch.zeros(len(places), classes, dtype=torch.float64, device=places.device)
+    votes.scatter_add_(1, labels[places], logits.exp())
     shares = votes / votes.sum(dim=1, keepdim=True)
     return torch.where(aimless, torch.bincount(labels, minlength=classes).double() / len(labels), shares)
 
@@ -95,25 +142,15 @@ def _features(features: Features, name: str) -> torch.Tensor:
     return features.to(torch.promote_types(features.dtype, torch.float32))
 
 
-def _check(
-    bank: torch.Tensor, labels: torch.Tensor, queries: torch.Tensor, *, k: int, temperature: float, classes: int
-) -> None:
-    if not len(bank):
-        raise ValueError("the bank of the k-NN probe is empty; it needs at least one image")
-    if bank.shape[1] != queries.shape[1]:
-        raise ValueError(f"the bank has {bank.shape[1]} features an image, the queries have {queries.shape[1]}")
-    if labels.shape not in ((len(bank),), (len(bank), classes)):
-        raise ValueError(f"the bank has {len(bank)} images but labels of shape {tuple(labels.shape)}")
+def _check_labels(labels: torch.Tensor, images: int, classes: int) -> None:
+    if labels.shape not in ((images,), (images, classes)):
+        raise ValueError(f"the bank has {images} images but labels of shape {tuple(labels.shape)}")
     if labels.ndim == 2:
         _check_matrix(labels)
     elif labels.min() < 0 or labels.max() >= classes:
         raise ValueError(
             f"the bank's labels run from {labels.min()} to {labels.max()}, the classes are 0..{classes - 1}"
         )
-    if k < 1:
-        raise ValueError(f"k = {k} neighbours; k-NN needs at least 1")
-    if not temperature > 0:
-        raise ValueError(f"temperature {temperature} of the k-NN probe must be greater than 0")
 
 
 def _check_matrix(labels: torch.Tensor) -> None:

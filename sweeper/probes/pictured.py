@@ -22,7 +22,7 @@ from sweeper.probes.draws import Positions
 from sweeper.probes.embedding import plane
 from sweeper.probes.kept import blocks_of, of_block
 from sweeper.probes.needs import loaded, mapped_positions, pieces, positions
-from sweeper.probes.pictures import LOOKS, Map, filters_png, maps_png, plane_png
+from sweeper.probes.pictures import LOOKS, PANELS, Map, filters_png, maps_png, plane_png, planes_png
 from sweeper.site import Site
 
 _METHODS = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
@@ -92,20 +92,26 @@ def picture(ask: Ask, runs: Runs, site: Site) -> Picture:
 
 
 def embedding(probe: Embedding, features: np.ndarray, images: Seen, *, title: str) -> Picture:
-    """The plane as `.png`, and `-points.parquet`: `image`, `label`, `class`, `x`, `y`."""
-    if images.labels.ndim != 1:
-        raise ValueError("the images have several labels, and in the plane each is coloured by one")
+    """The plane as `.png`, and `-points.parquet`: `image`, `label`, `class`, `x`, `y`.
+
+    Where an image may have several classes, the plane is shown once for each, and `label_0`, `label_1`, ... (1, 0 or
+    NaN where it is not known) take the place of `label`; `class` names all that it is known to have.
+    """
     seed = seed_of("embedding", images.fingerprint) % 2**32
     found = plane(features, method=probe.method, neighbours=probe.neighbours, seed=seed)
     points = {"x": found.points[:, 0], "y": found.points[:, 1]}
-    classes = [images.classes[label] for label in images.labels]
-    table = pd.DataFrame({"image": images.names, "label": images.labels, "class": classes, **points})
+    several = images.labels.ndim == 2
+    known = {f"label_{n}": own for n, own in enumerate(images.labels.T)} if several else {"label": images.labels}
+    classes = [_truth(label, images.classes) for label in images.labels]
+    table = pd.DataFrame({"image": images.names, **known, "class": classes, **points})
     shares = [found.numbers[name] for name in ("explained_1", "explained_2") if name in found.numbers]
     x, y = (f"component {n}: {share:.0%} of the variance" for n, share in enumerate(shares, 1)) if shares else ("", "")
     believed = f"trustworthiness {found.numbers['trustworthiness']:.3f}"
     told = f"{_METHODS[probe.method]} of {len(table)} {images.part} images, {probe.state} state, {believed}"
-    told += f"; looks come again after {LOOKS} classes" if len(images.classes) > LOOKS else ""
-    png = plane_png(found.points, images.labels, images.classes, title=f"{title}\n{told}", x=x, y=y)
+    if len(images.classes) > (PANELS if several else LOOKS):
+        told += f"; the first {PANELS} classes" if several else f"; looks come again after {LOOKS} classes"
+    draw = planes_png if several else plane_png
+    png = draw(found.points, images.labels, images.classes, title=f"{title}\n{told}", x=x, y=y)
     return Picture(numbers=found.numbers, files={".png": png, "-points.parquet": _parquet(table)})
 
 
@@ -116,13 +122,18 @@ def grad_cam(probe: GradCam, made: Numbers, images: Seen, *, title: str) -> Pict
     is 0 throughout, since nothing at the block speaks for the class.
     """
     maps, block = made["maps"], int(made["block"])
+    several = images.labels.ndim == 2  # then several classes are predicted, or none
     shown = []
     for place, name in enumerate(images.names):
         truth = _truth(images.labels[place], images.classes)
-        verdict = f"true {truth}, predicted {images.classes[int(made['predicted'][place])]}"
+        verdict = (
+            f"true {truth}, {'highest' if several else 'predicted'} {images.classes[int(made['predicted'][place])]}"
+        )
         shown.append(Map(title=f"{name}\n{verdict}", pixels=images.pixels[place], values=maps[place]))
-    of = "predicted" if probe.of == "predicted" else "true"
-    told = f"Grad-CAM of the {of} class of {len(shown)} {images.part} images, {probe.state} state, block {block}"
+    of = "true class" if probe.of == "label" else "class with the highest score" if several else "predicted class"
+    places = " x ".join(str(side) for side in maps.shape[1:])
+    told = f"Grad-CAM of the {of} of {len(shown)} {images.part} images, {probe.state} state, block {block}: {places} "
+    told += "places" if maps[0].size > 1 else "place, the whole image"
     png = maps_png(shown, title=f"{title}\n{told}")
     labels, names = images.labels, np.array(images.names)
     npz = _npz({**made, "labels": labels, "images": names})
@@ -159,7 +170,9 @@ def _truth(label: np.ndarray | np.integer, classes: Sequence[str]) -> str:
     """Of an image's label, or of the classes that it is known to have."""
     if np.ndim(label) == 0:
         return classes[int(label)]
-    return ", ".join(name for name, value in zip(classes, np.asarray(label), strict=True) if value == 1) or "none"
+    labels = np.asarray(label, dtype=np.float64)
+    there = ", ".join(name for name, value in zip(classes, labels, strict=True) if value == 1)
+    return there or ("none known" if np.isnan(labels).any() else "none")
 
 
 def _parquet(table: pd.DataFrame) -> bytes:

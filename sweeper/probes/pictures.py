@@ -26,6 +26,14 @@ _ACROSS = 4
 """Images side by side on a sheet of maps."""
 _PANEL = 1.9
 """Inches of an image."""
+PANELS = 24
+"""Classes that have a plane of their own where an image may have several."""
+_KNOWN: Mapping[float | None, tuple[str, str, str, int]] = {
+    1.0: ("of the class", COLOURS[1], "o", 3),
+    0.0: ("not of it", "#c8c8c8", "o", 1),
+    None: ("not known", COLOURS[5], "^", 2),
+}
+"""What is known of an image and a class -> what it is called, its colour, its marker, and what is drawn over what."""
 _HEAT = "inferno"
 _OPAQUE = 0.75
 """Of the map where it is highest; it fades with its value, so that the image is seen where there is nothing."""
@@ -74,6 +82,48 @@ def plane_png(points: np.ndarray, labels: np.ndarray, classes: Sequence[str], *,
         for name, (colour, marker) in zip(classes, inks, strict=True)
     ]
     figure.legend(handles=handles, loc="outside right upper", ncols=columns, fontsize=_SMALL, frameon=False)
+    return _png(figure)
+
+
+def planes_png(points: np.ndarray, labels: np.ndarray, classes: Sequence[str], *, title: str, x: str, y: str) -> bytes:
+    """The plane once for each of the first classes: the images of it over all others, where an image may have several.
+
+    Over a panel stands of how many of the images of which it is known. The last panel is of images of no class at all.
+
+    Args:
+        points: (images, 2).
+        labels: (images, classes): 1, 0, or NaN where it is not known.
+        x: as of `plane_png`.
+        y: as of `plane_png`.
+    """
+    labels = np.asarray(labels, dtype=np.float64)
+    none = np.where((labels == 1).any(axis=1), 0.0, np.where(np.isnan(labels).any(axis=1), np.nan, 1.0))  # (images,)
+    shown = [*zip(classes[:PANELS], labels.T[:PANELS], strict=True), ("none of the classes", none)]
+    across = min(5, len(shown))
+    rows = -(-len(shown) // across)
+    figure = Figure(figsize=(_PANEL * across, (_PANEL + 0.15) * rows + 1.1), layout="constrained")
+    grid = figure.subplots(rows, across, squeeze=False, sharex=True, sharey=True).ravel()
+    size = float(np.clip(1500 / len(points), 2, 12))
+    for axes, (name, label) in zip(grid, shown, strict=False):
+        for value, (_, colour, marker, order) in _KNOWN.items():
+            dots = points[np.isnan(label) if value is None else label == value]
+            axes.scatter(*dots.T, s=size, color=colour, marker=marker, linewidth=0, zorder=order)
+        count = f"{int(np.nansum(label))} of {int((~np.isnan(label)).sum())}"
+        _dress(axes, f"{textwrap.shorten(name, 26)}\n{count}", width=_PANEL, size=_SMALL)
+        if not x:
+            axes.set_xticks([])
+            axes.set_yticks([])
+    for axes in grid[len(shown) :]:
+        axes.set_visible(False)
+    handles = [
+        Line2D([], [], color=colour, marker=marker, ls="none", markersize=4, label=text)
+        for value, (text, colour, marker, _) in _KNOWN.items()
+        if value is not None or np.isnan(labels).any()
+    ]
+    figure.legend(handles=handles, loc="outside lower right", ncols=len(handles), fontsize=_SMALL, frameon=False)
+    figure.supxlabel(x, fontsize=_TEXT, color=_INK)
+    figure.supylabel(y, fontsize=_TEXT, color=_INK)
+    figure.suptitle(_filled(title, _PANEL * across), fontsize=_TEXT, color=_INK, x=0.01, ha="left")
     return _png(figure)
 
 
@@ -146,8 +196,8 @@ def _middles(count: int, side: int) -> np.ndarray:
     return np.concatenate([[0], np.arange(count) + 0.5, [count]]) * side / count - 0.5
 
 
-def _dress(axes: Axes, title: str, *, width: float) -> None:
-    axes.set_title(_filled(title, width), fontsize=_TEXT, color=_INK, loc="left")
+def _dress(axes: Axes, title: str, *, width: float, size: float = _TEXT) -> None:
+    axes.set_title(_filled(title, width), fontsize=size, color=_INK, loc="left")
     axes.tick_params(labelsize=_SMALL, length=2)
     axes.spines[["top", "right"]].set_visible(False)
 

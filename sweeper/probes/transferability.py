@@ -1,8 +1,8 @@
 """How well features of a source that was never trained on the target fit the target's labels: scores without training.
 
 Each takes the features of the target's training images, and tells which source or model may serve it best: higher is
-better, and only scores of one target compare. No score decides whether a cell runs. Baselines that do train, k-NN and a
-linear probe, are in `transfer_baselines.py`.
+better, and only scores of one target compare. No score decides whether a cell runs, only when (`sweeper.promise`).
+Baselines that do train, k-NN and a linear probe, are in `transfer_baselines.py`.
 """
 
 import math

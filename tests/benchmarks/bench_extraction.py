@@ -11,15 +11,25 @@ images by `activations.made`, and write them. "Whole" counts from the call to th
 processes included; "flowing" from each actor's first piece on, when all are warm: the rate of a long pass. "Share" is
 the flowing rate over actors x the loop of one thread; "of all cores" is the whole rate over the loop of all threads.
 First, without Ray, a piece made in this process is compared with the loop by processor time.
+
+    python tests/benchmarks/bench_extraction.py --study [--model cbr_mini] [--size 28] [--images 5000 50000]
+
+runs a whole study of one cell of one epoch through the command, with k-NN, CKA and two kinds of CCA over all of so many
+training images, and tells its wall time and the most memory that the driver and each process below it had of its own
+(resident pages that are no file's, looked at ten times a second: what two processes share, as the images, counts in
+none).
 """
 
 import argparse
 import os
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +47,7 @@ else:
 from bench_loop import surroundings
 from fakes import write_npz
 from probes.states import recorded_site
+from processes import Process, tree
 
 from sweeper import Cka, models
 from sweeper.cell import make_cell
@@ -45,6 +56,7 @@ from sweeper.outcome import Devices
 from sweeper.pairing import Ask
 from sweeper.probes.activations import made
 from sweeper.probes.asked import needed
+from sweeper.probes.kept import of_block
 from sweeper.probes.making import BATCH, make, tasks
 from sweeper.probes.needs import CHUNK, Features, loaded, pieces
 from sweeper.probes.tapped import Tapped
@@ -60,13 +72,21 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", default="resnet18")
     parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--images", type=int, default=10_240)
+    parser.add_argument("--images", type=int, nargs="+", default=[10_240])
+    parser.add_argument("--study", action="store_true", help="the memory of a whole study, for each number of images")
     parser.add_argument("--actors", type=int, nargs="*", default=[1, 2, 4], help="none: without Ray")
     parser.add_argument("--repeats", type=int, default=3)
     chosen = parser.parse_args(arguments)
+    if chosen.study:
+        print(f"\n{surroundings(torch.device('cpu'))}; {os.cpu_count()} cores")
+        for images in chosen.images:
+            with tempfile.TemporaryDirectory() as folder:
+                _study(Path(folder), chosen.model, chosen.size, images)
+        return
+    (images,) = chosen.images
     print(f"\n{surroundings(torch.device('cpu'))}; {os.cpu_count()} cores; {chosen.repeats} repeats")
     with tempfile.TemporaryDirectory() as folder:
-        site, need = _stored(Path(folder), chosen.model, chosen.size, chosen.images)
+        site, need = _stored(Path(folder), chosen.model, chosen.size, images)
         alone = [_alone(site, need) for _ in range(2 + chosen.repeats)]
         print(f"pieces made in one process: {_told(alone)} of the loop's images by processor time")
         if chosen.actors:
@@ -75,14 +95,14 @@ def main(arguments: list[str]) -> None:
         rates: dict[int, list[tuple[float, float]]] = {actors: [] for actors in chosen.actors}
         for _ in range(chosen.repeats if chosen.actors else 0):
             for threads, found in loops.items():
-                found.append(_loop(site, need, threads, min(chosen.images, 2048 * threads)))
+                found.append(_loop(site, need, threads, min(images, 2048 * threads)))
             for actors, found in rates.items():
-                found.append(_actors(site, need, actors, chosen.images))
+                found.append(_actors(site, need, actors, images))
         if not chosen.actors:
             return
         _compare(site, need)
         ray.shutdown()
-    print(f"{chosen.model}, {chosen.images} images of {chosen.size} px, median (min to max) images a second")
+    print(f"{chosen.model}, {images} images of {chosen.size} px, median (min to max) images a second")
     for threads, found in loops.items():
         print(f"  loop, {threads} threads     {_told(found)}")
     one, whole = (statistics.median(found) for found in (loops[1], loops[max(loops)]))
@@ -98,15 +118,67 @@ def _told(rates: list[float]) -> str:
 
 def _stored(folder: Path, model: str, size: int, images: int) -> tuple[Site, Features]:
     """A finished cell of a data set of noise, and its features of all training images."""
-    counts = {"train": images, "val": 8, "test": 8}
-    name = "pneumoniamnist" if size == 28 else f"pneumoniamnist_{size}"
-    write_npz(folder / "data" / "medmnist" / f"{name}.npz", classes=2, counts=counts, size=size)
-    cell = make_cell(dataset=name, model=model, size=size)
+    cell = make_cell(dataset=_write(folder / "data", size, images), model=model, size=size)
     site, runs = recorded_site(folder, [cell])
     need, _ = needed(Ask(probe=Cka(part="train"), cell=cell), runs, site)
     assert isinstance(need, Features)
     loaded(cell.images, site)  # decoded before anything is timed
     return site, need
+
+
+def _write(data: Path, size: int, images: int, held: int = 8) -> str:
+    """The name of a data set of noise with so many training images."""
+    name = "pneumoniamnist" if size == 28 else f"pneumoniamnist_{size}"
+    counts = {"train": images, "val": held, "test": held}
+    write_npz(data / "medmnist" / f"{name}.npz", classes=2, counts=counts, size=size)
+    return name
+
+
+STUDY = """
+from sweeper import Cca, Cka, Knn, Sweep, grid
+cells = grid(dataset="{name}", model="{model}", size={size}, epochs=1, batch_size=256)
+probes = [Knn(), Cka(part="train"), Cca(part="train"), Cca(kind="mean", part="train")]
+sweep = Sweep(name="memory", cells=cells, probes=probes)
+"""
+
+
+def _study(folder: Path, model: str, size: int, images: int) -> None:
+    """Runs a study of one cell through the command, and tells its time and memory."""
+    name = _write(folder / "data", size, images, held=images // 10)
+    (folder / "study.py").write_text(STUDY.format(name=name, model=model, size=size))
+    places = {each: str(folder / each.lower()) for each in ("DATA", "CACHE", "STORAGE")}
+    known = {f"SWEEPER_{each}": path for each, path in places.items()} | {"RAY_ADDRESS": "local"}
+    began = time.perf_counter()
+    with (folder / "said.txt").open("w") as said:
+        command = [sys.executable, "-m", "sweeper.run", str(folder / "study.py")]
+        kept = {each: value for each, value in os.environ.items() if each != "MLFLOW_TRACKING_URI"}
+        driver = subprocess.Popen(command, env=kept | known, stdout=said, stderr=said)
+        peaks: dict[str, dict[int, int]] = defaultdict(dict)
+        while driver.poll() is None:
+            for process in tree(driver.pid):
+                own = peaks["driver" if process.pid == driver.pid else _title(process)]
+                own[process.pid] = max(own.get(process.pid, 0), _own_bytes(process))
+            time.sleep(0.1)
+    if driver.returncode:
+        raise RuntimeError((folder / "said.txt").read_text())
+    print(f"a study of {model} on {images} images of {size} px: {time.perf_counter() - began:.0f} s")
+    for title, found in sorted(peaks.items()):
+        each = [peak / 2**20 for peak in found.values()]
+        if title == "driver" or title.startswith("ray::"):
+            print(f"  {title:28} {len(each):2} processes, at most {max(each):6.0f} MiB")
+
+
+def _title(process: Process) -> str:
+    return (process.command or [""])[0].split("(")[0]
+
+
+def _own_bytes(process: Process) -> int:
+    """Resident memory that is no file's, 0 when the process has ended."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                return 1024 * int(line.split()[1])
+    return 0
 
 
 def _loop(site: Site, need: Features, threads: int, images: int) -> float:
@@ -172,11 +244,9 @@ def _actors(site: Site, need: Features, actors: int, images: int) -> tuple[float
 
 def _compare(site: Site, need: Features) -> None:
     """All ways make the same."""
-    from sweeper.probes.answers import _of_block
-
     torch.set_num_threads(1)
     for block, plain in enumerate(_plain(site, need, 512)):
-        np.testing.assert_allclose(_of_block(need, block, site)[0][:512], plain, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(of_block(need, block, site)[0][:512], plain, rtol=1e-4, atol=1e-5)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 
-from sweeper.probes.knn import knn_scores
+from sweeper.probes.knn import knn_scores, knn_scores_of_pieces
 
 
 def _normal(*shape: int, seed: int = 0) -> np.ndarray:
@@ -84,6 +84,33 @@ def test_queries_taken_in_chunks_get_the_same_scores(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("sweeper.probes.knn.SIMILARITIES", 120)
     chunked = knn_scores(bank, labels, queries, k=5, temperature=0.1, classes=3)
     np.testing.assert_allclose(chunked, whole, atol=1e-12)
+
+
+@pytest.mark.parametrize("cuts", [[3, 40], [0, 1, 7, 40, 120], [119]])
+@pytest.mark.parametrize("k", [1, 5, 60, 500])
+def test_a_bank_in_pieces_has_the_votes_of_scikit_learn_too(k: int, cuts: list[int]) -> None:
+    bank, queries, labels = _normal(120, 9), _normal(33, 9, seed=1), np.arange(120) % 4
+    queries[4] = 0.0
+    found = knn_scores_of_pieces(lambda: iter(np.split(bank, cuts)), labels, queries, k=k, temperature=0.1, classes=4)
+    expected = _sklearn_scores(bank, labels, np.delete(queries, 4, axis=0), k=min(k, 120), temperature=0.1)
+    np.testing.assert_allclose(np.delete(found, 4, axis=0), expected, atol=1e-10)
+    np.testing.assert_allclose(found[4], 0.25)
+
+
+def test_queries_taken_in_chunks_see_all_pieces_of_the_bank(monkeypatch: pytest.MonkeyPatch) -> None:
+    bank, queries, labels = _normal(40, 6), _normal(11, 6, seed=1), np.arange(40) % 3
+    settings = dict(k=9, temperature=0.1, classes=3)
+    whole = knn_scores(bank, labels, queries, **settings)
+    monkeypatch.setattr("sweeper.probes.knn.SIMILARITIES", 30)  # 3 queries at a time
+    found = knn_scores_of_pieces(lambda: iter(np.split(bank, [7, 30])), labels, queries, **settings)
+    np.testing.assert_allclose(found, whole, atol=1e-12)
+
+
+def test_a_piece_of_another_width_is_refused() -> None:
+    with pytest.raises(ValueError, match="bank has 2 features an image, the queries have 3"):
+        knn_scores_of_pieces(
+            lambda: iter([np.eye(3), np.eye(2)]), np.arange(5), np.eye(3), k=1, temperature=0.1, classes=5
+        )
 
 
 def test_no_queries_give_no_scores() -> None:

@@ -1,5 +1,6 @@
 """Every probe of cells whose images have any number of labels, some of them not known, against scikit-learn."""
 
+import io
 import json
 from functools import lru_cache, partial
 from pathlib import Path
@@ -15,13 +16,32 @@ from safetensors.torch import save_file
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import KNeighborsClassifier
 
-from sweeper import L2, Agreement, Cca, Cka, Fid, Knn, Procrustes, Reinit, Transferability, ledger, models, store
+from sweeper import (
+    L2,
+    Agreement,
+    Cca,
+    Cka,
+    Convergence,
+    Cost,
+    Embedding,
+    Fid,
+    Filters,
+    GradCam,
+    Knn,
+    Procrustes,
+    Reinit,
+    Transferability,
+    ledger,
+    models,
+    store,
+)
 from sweeper.cell import Cell, make_cell
 from sweeper.data.loading import load, normalise
 from sweeper.finetune.loop import prediction_table
 from sweeper.pairing import Ask, asks
 from sweeper.probe_types import Probe
-from sweeper.probes.answers import rows
+from sweeper.probes import making
+from sweeper.probes.answers import Answer, answer
 from sweeper.probes.asked import needed
 from sweeper.probes.making import make, tasks
 from sweeper.problems import probe_problems_of
@@ -40,6 +60,12 @@ PROBES: tuple[Probe, ...] = (
     Reinit(kind="rerand"),
     Agreement(across="seed"),
     Fid(to="digits", to_fold=1, stimuli=50),
+    Cost(memory_batch=8),
+    Convergence(threshold=0.2, score="accuracy"),
+    Embedding(),
+    Embedding(method="tsne", neighbours=5),
+    GradCam(images=3),
+    Filters(),
 )
 SEED = {"best": 1, "start": 0}
 
@@ -82,12 +108,21 @@ def _scores(cell: Cell, part, state: str) -> np.ndarray:  # noqa: ANN001
     return logits.double().sigmoid().numpy()
 
 
+@pytest.fixture(autouse=True)
+def soon_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(making, "SECONDS", 0.001)
+
+
 def answered(probe: Probe, dataset: str, site: Site) -> pd.DataFrame:
+    return asked_of(probe, dataset, site).rows
+
+
+def asked_of(probe: Probe, dataset: str, site: Site) -> Answer:
     runs = ledger.read(site, dataset).finished
     ask = asks(cells(dataset), [probe])[0]
     for task in tasks(needed(ask, runs, site), site):
         make(task, site, torch.device("cpu"))
-    return rows(ask, runs, site)
+    return answer(ask, runs, site)
 
 
 def aurocs(labels: np.ndarray, scores: np.ndarray) -> list[float]:
@@ -145,6 +180,29 @@ def test_agreement_counts_every_label_that_is_known(dataset: str, recorded: Site
     found = answered(Agreement(across="seed"), dataset, recorded).set_index("metric")["value"]
     assert found["mistake_observed"] == pytest.approx(np.mean(right[0] == right[1]))
     assert found["decision_observed"] == pytest.approx(np.mean(one == other))
+
+
+@pytest.mark.parametrize("dataset", SETS)
+def test_the_plane_tells_what_is_known_of_each_class_of_each_image(dataset: str, recorded: Site) -> None:
+    data = load(cells(dataset)[0].images, recorded)
+    found = asked_of(Embedding(), dataset, recorded).files["-points.parquet"]
+    table = pd.read_parquet(io.BytesIO(found))
+    assert table["image"].tolist() == data.test.names
+    labels = table[[f"label_{n}" for n in range(14)]].to_numpy()
+    np.testing.assert_array_equal(labels, data.test.labels)
+    for told, own in zip(table["class"], labels, strict=True):
+        there = {name for name, value in zip(data.classes, own, strict=True) if value == 1}
+        nothing = "none known" if np.isnan(own).any() else "none"
+        assert (set(told.split(", ")) == there) if there else (told == nothing)
+
+
+def test_grad_cam_names_the_class_with_the_highest_score_and_keeps_all_labels(recorded: Site) -> None:
+    cell = cells("chexpert_u_ignore")[0]
+    part = load(cell.images, recorded).test
+    found = dict(np.load(io.BytesIO(asked_of(GradCam(images=4), cell.images.dataset, recorded).files["-maps.npz"])))
+    where = [part.names.index(name) for name in found["images"]]
+    np.testing.assert_array_equal(found["predicted"], _scores(cell, part, "best")[where].argmax(axis=1))
+    np.testing.assert_array_equal(found["labels"], part.labels[where])
 
 
 @pytest.mark.parametrize("dataset", SETS)

@@ -19,7 +19,7 @@ from sweeper.probe_types import Pictured
 from sweeper.probes.answers import answer
 from sweeper.probes.asked import needed
 from sweeper.probes.making import make, tasks
-from sweeper.probes.pictures import COLOURS, Map, maps_png, plane_png
+from sweeper.probes.pictures import COLOURS, Map, maps_png, plane_png, planes_png
 from sweeper.site import Site
 
 CPU = torch.device("cpu")
@@ -100,6 +100,24 @@ def test_dots_of_a_class_have_its_colour_and_no_other_colour_is_drawn() -> None:
     shades = (255 - coloured) / (255 - blue).clip(1)  # of one colour over white all channels have one share
     assert len(coloured) > 1000
     assert np.ptp(shades, axis=1).max() < 0.05
+
+
+def test_a_plane_a_class_has_the_colour_of_a_class_where_an_image_is_of_it_and_nowhere_else() -> None:
+    points = np.random.default_rng(0).normal(size=(40, 2))
+    of_both, of_first, of_none = np.ones((40, 2)), np.array([[1.0, 0.0]] * 40), np.zeros((40, 2))
+    known = [pixels(planes_png(points, labels, ["a", "b"], title="", x="", y="")) for labels in (of_both, of_first)]
+    unknown = pixels(planes_png(points, np.full((40, 2), np.nan), ["a", "b"], title="", x="", y=""))
+    none = pixels(planes_png(points, of_none, ["a", "b"], title="", x="", y=""))
+    orange = np.array([int(COLOURS[1][place : place + 2], 16) for place in (1, 3, 5)])
+    coloured = [(np.abs(each.astype(int) - orange).max(axis=2) < 8) for each in (*known, none, unknown)]
+    legend = coloured[3].sum()  # of which nothing is known: the sign in the legend alone
+    both, first, last = (each.sum() - legend for each in coloured[:3])
+    assert both == pytest.approx(2 * first, rel=0.05)
+    assert first == pytest.approx(last, rel=0.05)  # the last panel is of images of no class
+    assert first > 1000
+    thirds = [each[: each.shape[0] // 2].sum(axis=0) for each in (coloured[1], coloured[2])]
+    assert np.average(np.arange(len(thirds[0])), weights=thirds[0]) < len(thirds[0]) / 3
+    assert np.average(np.arange(len(thirds[1])), weights=thirds[1]) > 2 * len(thirds[1]) / 3
 
 
 def test_a_map_is_hot_where_its_value_is_and_an_image_without_evidence_is_said_to_have_none() -> None:

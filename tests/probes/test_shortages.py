@@ -7,12 +7,14 @@ import pytest
 import torch
 from golden_layers import normal
 
-from sweeper import Cca, Cka, Knn, Procrustes, Transferability, models, shortages
+from sweeper import Cca, Cka, Embedding, Knn, Procrustes, Transferability, models, shortages
 from sweeper.cell import Cell, Network, make_cell
 from sweeper.pairing import Ask
 from sweeper.probe_types import Probe
 from sweeper.probes import cca, cka
 from sweeper.probes.drawn_cca import images_for
+from sweeper.probes.embedding import plane
+from sweeper.probes.transferability import h_score
 
 MODELS = [("cbr_mini", 28), ("resnet10t", 64), ("vit_tiny_patch16_224", 32), ("swin_tiny_patch4_window7_224", 56)]
 
@@ -97,6 +99,33 @@ def test_cka_of_too_few_images_is_refused(probe: Cka) -> None:
     least = 4 if probe.estimator == "debiased" else 64
     assert told(probe, images=least) == []
     assert f"needs {least} images, and the val part" in told(probe, images=least - 1)[0]
+
+
+def test_the_plain_h_score_needs_more_images_than_features_and_two_as_it_refuses_itself() -> None:
+    (found,) = told(Transferability(), images=513)
+    assert found == (
+        "h_score needs 514 images for the 512 features of 'resnet10t', and 513 are shown; take 'h_score_shrunk' in its "
+        "place, or show more"
+    )
+    assert told(Transferability(stimuli=513)) == [found]
+    assert told(Transferability(), images=514) == []
+    assert told(Transferability(scores=("logme", "h_score_shrunk")), images=5) == []
+    labels = torch.arange(9) % 2
+    with pytest.raises(ValueError, match=r"use shrink=True"):
+        h_score(normal(9, 8), labels)
+    assert 0 <= h_score(normal(9, 7), labels) <= 1
+
+
+def test_a_plane_of_too_few_images_is_refused_as_it_refuses_them_itself() -> None:
+    (found,) = told(Embedding(), images=11)
+    assert found.startswith("it needs 12 images, and the test part of ")
+    assert told(Embedding(), images=12) == []
+    assert told(Embedding(method="tsne", neighbours=30), images=30)[0].startswith("it needs 31 images")
+    assert told(Embedding(method="tsne", neighbours=30), images=31) == []
+    for method, images in (("pca", 11), ("tsne", 15)):
+        with pytest.raises(ValueError, match="needs"):
+            plane(normal(images, 5), method=method, neighbours=15, seed=0)
+        plane(normal(images + 1, 5), method=method, neighbours=15, seed=0)
 
 
 def test_transferability_of_several_labels_an_image_is_refused() -> None:

@@ -12,6 +12,7 @@ import pytest
 from conftest import environment_of, make_site
 
 from analysis import frames
+from sweeper import Transferability
 from sweeper.cell import Cell
 from sweeper.data import DATASETS
 from sweeper.grid import load
@@ -74,6 +75,21 @@ def test_the_small_form_needs_no_download(name: str) -> None:
         for cell in sweep.cells
     }
     assert sources <= {"random", "cell"}
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_small_form_asks_what_the_full_one_asks(name: str) -> None:
+    full, small = (load(ROOT / "search_spaces" / name, small=small) for small in (False, True))
+    assert {probe for sweep in full for probe in sweep.probes} == {probe for sweep in small for probe in sweep.probes}
+
+
+def test_the_full_grid_has_870_cells_a_target_and_scores_all_that_have_one_label_an_image() -> None:
+    sweeps = load(ROOT / "search_spaces" / "full_grid.py")
+    targets = Counter(cell.images.dataset for sweep in sweeps for cell in sweep.cells)
+    assert (len(targets), set(targets.values())) == (10, {870})
+    for sweep in sweeps:
+        several = {DATASETS[cell.images.dataset].task == "multilabel" for cell in sweep.cells}
+        assert several == {not any(isinstance(probe, Transferability) for probe in sweep.probes)}
 
 
 def test_hidden_representations_has_the_study_s_25_cells_a_target() -> None:
