@@ -126,7 +126,7 @@ def _ways_in(site: Site, services: Services | None) -> Iterator[str]:
     yield "Web pages, from your own machine (`ray dashboard CLUSTER.yaml` opens the first as well):"
     for name, (host, port) in pages.items():
         yield f"  {name:<14} ssh -N -L {port}:{host}:{port} {head}    then http://localhost:{port}"
-    if os.environ.get("RAY_AUTH_MODE") == "token":
+    if (Path.home() / ".ray" / "auth_token").exists():
         yield "Ray's page asks for the cluster's token: it stands in ~/.ray/auth_token, there and here."
     yield "MLflow's page shows studies once 'Model training' is chosen, at its top left."
     if not site.tracking.startswith("http"):

@@ -187,10 +187,12 @@ def test_services_whose_supervisor_is_killed_end_and_start_again(head: Services)
 
 
 def test_the_status_says_what_is_up_and_how_its_page_is_reached(
-    head: Services, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    head: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{free_port()}")
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").touch()
     ports = ["--database-port", str(head.database_port), "--prometheus-port", str(head.prometheus_port)]
     code = main(["status", *ports])
     said = capsys.readouterr().out
