@@ -5,6 +5,7 @@ How many cells it trains at once is `shares`' business, and what runs on it is d
 
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
@@ -30,7 +31,11 @@ def connect() -> str:
     }
     os.environ.update({name: os.environ.get(name, value) for name, value in settings.items()})
     address = os.environ["RAY_ADDRESS"] if is_shared() else "local"  # by itself Ray joins what was last started here
+    handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
     context = ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+    for each, handler in handlers.items():
+        if callable(handler):  # Ray's own aborts at SIGTERM, or exits with 15, before anything can be said
+            signal.signal(each, handler)
     for name in ("ray", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what fails is told by `jobs`, once and shorter

@@ -1,4 +1,4 @@
-"""`python -m sweeper.cluster local|services|status|down`: a cluster for a person at a shell.
+"""`python -m sweeper.cluster local|services|status|wait|down`: a cluster for a person at a shell.
 
 Exit codes: 0 done or all up, 1 an error or something down, 2 a mistake in the command.
 """
@@ -34,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return _down()
             case "services":
                 return _services(options)
+            case "wait":
+                return _wait(options)
             case _:
                 return _status(options)
     except (OSError, ValueError, RuntimeError) as error:
@@ -62,6 +64,13 @@ def _admit() -> int:
     from sweeper.cluster.admit import admit  # Ray's launcher, which only a head needs
 
     print("Ray knows the workers", *admit())
+    return 0
+
+
+def _wait(options: argparse.Namespace) -> int:
+    from sweeper.cluster.joining import wait_for_machines  # Ray, which takes seconds
+
+    wait_for_machines(options.machines, os.environ.get("RAY_ADDRESS", ""), seconds=options.seconds)
     return 0
 
 
@@ -104,6 +113,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, dest="command", metavar="COMMAND")
     _add_ports(commands.add_parser("status", help="what is up, and where its web pages are"))
     _add_services(commands.add_parser("services", help="PostgreSQL, MLflow and Prometheus on this machine, the head"))
+    waiting = commands.add_parser("wait", help="until so many machines have joined the Ray at RAY_ADDRESS")
+    waiting.add_argument("machines", type=int)
+    waiting.add_argument("--seconds", type=float, default=300, help="at most (default: %(default)s)")
     commands.add_parser("down", help="on a lab's head, before `ray down`: ends Ray on all machines, and the services")
     commands.add_parser("admit", help="what `ray up` runs on a lab's head, so that machines can be added")
     _add_local(commands.add_parser("local", help="prints the cluster of a lab's own machines, for `ray up`"))

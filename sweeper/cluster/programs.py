@@ -35,7 +35,8 @@ def settings(services: Services, programs: Path) -> str:
         *_section("postgres", _postgres(services, programs), logs, 1, "INT", "stopwaitsecs=60"),
         *([f"user={user}"] if user else []),
         *_section("mlflow", _mlflow(services), logs, 2, "TERM", "stopasgroup=true", "killasgroup=true"),
-        f'environment=PGPASSFILE="{services.passwords}",MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false"',
+        f'environment=PGPASSFILE="{services.passwords}",MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",'
+        'MLFLOW_DISABLE_TELEMETRY="true"',  # no study reports home, nor does a page that shows one
     ]
     if prometheus := shutil.which("prometheus"):
         lines += _section("prometheus", _prometheus(services, prometheus), logs, 3, "TERM")

@@ -20,6 +20,7 @@ import ray
 
 from sweeper.cluster import database
 from sweeper.cluster.head import RAY_FOLDER, Services
+from sweeper.cluster.joining import unreachable
 from sweeper.cluster.places import seen
 from sweeper.cluster.services import answers
 from sweeper.site import Site
@@ -61,7 +62,7 @@ def _joined(folder: Path) -> Iterator[str | None]:
     """Joined to the Ray that `RAY_ADDRESS` names or that was started on this machine last; else why not."""
     named = folder / "ray_current_cluster"  # written by `ray start`, and left behind by a Ray that was killed
     address = os.environ.get("RAY_ADDRESS") or (named.read_text().strip() if named.exists() else "")
-    if problem := _unreachable(address):
+    if problem := unreachable(address):
         yield f"{problem}: start it with `ray up` or `ray start --head`"
         return
     ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
@@ -69,18 +70,6 @@ def _joined(folder: Path) -> Iterator[str | None]:
         yield None
     finally:
         ray.shutdown()
-
-
-def _unreachable(address: str) -> str | None:
-    """Why nothing can be joined there, if so: Ray itself would try for minutes."""
-    host, _, port = address.rpartition(":")
-    if not port.isdigit():
-        return f"RAY_ADDRESS is {address!r}, not HOST:PORT" if address else "none was started on this machine"
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except OSError as error:
-        return f"nobody answers at {address} ({error.strerror or error})"
-    return None
 
 
 def _of_ray() -> Iterator[Part]:
@@ -137,6 +126,9 @@ def _ways_in(site: Site, services: Services | None) -> Iterator[str]:
     yield "Web pages, from your own machine (`ray dashboard CLUSTER.yaml` opens the first as well):"
     for name, (host, port) in pages.items():
         yield f"  {name:<14} ssh -N -L {port}:{host}:{port} {head}    then http://localhost:{port}"
+    if (Path.home() / ".ray" / "auth_token").exists():
+        yield "Ray's page asks for the cluster's token: it stands in ~/.ray/auth_token, there and here."
+    yield "MLflow's page shows studies once 'Model training' is chosen, at its top left."
     if not site.tracking.startswith("http"):
         yield f"  MLflow         mlflow ui --backend-store-uri {site.tracking}"
 

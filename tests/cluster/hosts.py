@@ -30,7 +30,7 @@ _DEBIAN |= {
 _LARGEST = 20
 """Hosts that have a name from the start."""
 _START_SECONDS = 60
-_STORE_BYTES = 200_000_000
+STORE_BYTES = 200_000_000
 """Of a host's memory, what Ray keeps for objects: a study's are small."""
 
 _INIT = r"""
@@ -168,7 +168,7 @@ class Network:
         (folder / "tmp").chmod(0o1777)
         shell = folder / "home" / ".bashrc"
         if not shell.exists():
-            shell.write_text(f"export RAY_OVERRIDE_RESOURCES='{{\"object_store_memory\": {_STORE_BYTES}}}'\n")
+            shell.write_text(f"export RAY_OVERRIDE_RESOURCES='{{\"object_store_memory\": {STORE_BYTES}}}'\n")
         settings = {"NAME": name, "ADDRESS": self.address(place), "FOLDER": str(folder), "COMMON": str(self.folder)}
         pinned = ["taskset", "--cpu-list", ",".join(map(str, cores))] if cores else []
         spaces = ["unshare", "--net", "--uts", "--ipc", "--pid", "--mount", "--fork", "--mount-proc", "--kill-child"]

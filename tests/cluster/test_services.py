@@ -65,6 +65,10 @@ def _pids(head: Services, word: str) -> list[int]:
     return [each.pid for each in tree(_supervisor(head)) if word in " ".join(each.command)]
 
 
+def _server(head: Services) -> int:
+    return next(each.pid for each in tree(_supervisor(head)) if each.command[1:4] == ["-m", "mlflow", "server"])
+
+
 def _ask(head: Services, what: str) -> object:
     options = {"host": "127.0.0.1", "port": head.database_port, "user": "mlflow", "dbname": "postgres"}
     connection = psycopg2.connect(**options, passfile=str(head.passwords))
@@ -137,6 +141,13 @@ def test_the_password_is_in_one_file_that_its_owner_alone_reads(head: Services) 
     assert not [text for text in texts if password in text]
 
 
+def test_no_process_of_mlflow_reports_home(head: Services) -> None:
+    found = tree(_server(head))
+    assert len(found) > 1  # the server and those that answer
+    for each in found:
+        assert b"MLFLOW_DISABLE_TELEMETRY=true" in Path(f"/proc/{each.pid}/environ").read_bytes().split(b"\0")
+
+
 def test_a_second_start_leaves_what_runs_alone(head: Services) -> None:
     before = {each.pid for each in tree(_supervisor(head)) if "-D" in each.command or "server" in each.command}
     services.start(head, lambda _: None)
@@ -162,8 +173,7 @@ def test_a_database_that_is_killed_comes_back_with_what_it_held(head: Services) 
 def test_mlflow_comes_back_although_what_was_killed_had_children(head: Services) -> None:
     address = f"http://{head.host}:{head.port}/health"
     before = _pids(head, "mlflow")
-    server = next(each.pid for each in tree(_supervisor(head)) if each.command[1:4] == ["-m", "mlflow", "server"])
-    os.kill(server, signal.SIGKILL)
+    os.kill(_server(head), signal.SIGKILL)
     _until(lambda: not set(_pids(head, "mlflow")) & set(before))  # nothing is left of it, its workers neither
     _until(lambda: services.answers(address))
 
@@ -177,9 +187,12 @@ def test_services_whose_supervisor_is_killed_end_and_start_again(head: Services)
 
 
 def test_the_status_says_what_is_up_and_how_its_page_is_reached(
-    head: Services, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    head: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{free_port()}")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").touch()
     ports = ["--database-port", str(head.database_port), "--prometheus-port", str(head.prometheus_port)]
     code = main(["status", *ports])
     said = capsys.readouterr().out
@@ -188,6 +201,7 @@ def test_the_status_says_what_is_up_and_how_its_page_is_reached(
     assert re.search(rf"^MLflow +up +http://127.0.0.1:{head.port}$", said, re.M)
     assert re.search(rf"^PostgreSQL +up +127.0.0.1:{head.database_port}, ", said, re.M)
     assert f"ssh -N -L {head.port}:127.0.0.1:{head.port} " in said
+    assert "Ray's page asks for the cluster's token" in said
 
 
 def test_a_stop_leaves_nothing_running(head: Services) -> None:
