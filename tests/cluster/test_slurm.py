@@ -6,6 +6,7 @@ and munge beside what `hosts.py` needs, which makes several hosts of this machin
 
 import pickle
 import shlex
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -85,7 +86,14 @@ def jobs(cluster: Slurm) -> Jobs:
         )
     cluster.run(f"scancel {first}")
     cancelled = end(first)
-    out_of_time = end(cluster.submit("sbatch --nodes=2 --time=3 slurm.sh study.py"))
+    began = time.monotonic()
+    second = cluster.submit("sbatch --nodes=2 --time=30 slurm.sh study.py")
+    wait_for(
+        lambda: any(map(_trains, cluster.nodes)), "a node to train", seconds=_LONG, say=lambda: _said(cluster, second)
+    )
+    minutes = int((time.monotonic() - began) / 60) + 1  # so that the limit comes now, however fast this machine is
+    cluster.run(f"scontrol update JobId={second} TimeLimit={minutes}")
+    out_of_time = end(second)
     last = end(cluster.submit(f"sbatch --nodes={NODES} slurm.sh study.py"))
     return Jobs(cancelled=cancelled, out_of_time=out_of_time, last=last, left=left)
 
