@@ -58,7 +58,7 @@ PROBES = [
     Convergence(threshold=0.91, score="auroc"),  # of Raghu et al. 2019
 ]
 SCORES = Transferability(scores=("logme", "h_score_shrunk", "transrate"), stimuli=1000)
-"""Of a thousand images: features of ResNet-50 take a second then, and all of them minutes."""
+"""Of a thousand images: the time that scores take grows with them, and with the features squared."""
 REPEATS = "several of the sets repeat images, across patients too; none is left out, as in what was published"
 sweeps = [
     Sweep(name="full_grid", cells=cells(dataset=TARGETS, **RECIPE), probes=[*PROBES, SCORES], allow_leakage=REPEATS),
