@@ -54,8 +54,17 @@ class Sweep:
 
     def __post_init__(self) -> None:
         distinct = dict.fromkeys(self.cells)
+        if wrong := [*_lists(self.probes)]:  # a probe is a value, which no list is
+            raise StudyError("\n".join(wrong))
         object.__setattr__(self, "cells", tuple(distinct))
         object.__setattr__(self, "probes", tuple(dict.fromkeys(self.probes)))
+
+
+def _lists(probes: Sequence[Probe]) -> Iterator[str]:
+    for probe in probes:
+        for name, value in vars(probe).items():
+            if isinstance(value, list | set | dict):
+                yield f"probe {probe.name}: {name} is {value!r}; give one value, or a tuple where it takes several"
 
 
 def grid(**axes: Any) -> list[Cell]:

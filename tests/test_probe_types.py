@@ -1,7 +1,7 @@
 """Probes as values: their keys, the pairs that they ask of, and what is refused before anything is trained."""
 
 import dataclasses
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -231,3 +231,9 @@ def test_a_vit_of_one_block_has_no_map_at_that_grain() -> None:
     (text,) = probe_problems_of([GradCam()], cell)
     assert text.endswith("has no block before its last attention; give at='layer'")
     assert not list(probe_problems_of([GradCam(at="layer")], cell))
+
+
+@pytest.mark.parametrize("probe", [Knn(k=[1]), Cka(across=["source"]), Transferability(scores=["logme"])])  # type: ignore[arg-type]
+def test_a_list_in_a_probe_is_answered_in_one_sentence(probe: Any) -> None:
+    with pytest.raises(StudyError, match=rf"^probe {probe.name}: \w+ is \[.*\]; give one value, or a tuple"):
+        Sweep(name="s", probes=[probe])
