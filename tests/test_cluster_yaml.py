@@ -184,7 +184,7 @@ def test_the_services_keep_everything_on_the_shared_file_system(tmp_path: Path) 
 
 def test_the_head_installs_what_services_need() -> None:
     extra = PROJECT["project"]["optional-dependencies"]["cluster"]
-    assert {Requirement(each).name for each in extra} == {"psycopg2-binary", "supervisor"}
+    assert {Requirement(each).name for each in extra} == {"psycopg2-binary", "supervisor", "uvloop"}
     assert any("uv sync" in each and "--extra cluster" in each for each in CLUSTER["head_setup_commands"])
 
 

@@ -64,6 +64,10 @@ def _mlflow(services: Services) -> list[str]:
 
     Through it, to log and read back 100 files of 1 MB took 2.4 times as long (2.1 to 4.3 in three rounds), and 4 of
     50 MB 2.6 times, on a busy machine of four cores (tests/benchmarks/bench_artifacts.py).
+
+    uvloop sends what it has at once. asyncio does not on a socket that several workers share (it sets TCP_NODELAY only
+    where it made the socket itself), and each answer on a connection in use then takes 40 ms longer: the client's
+    system waits for more before it confirms the first part. A cell has eight calls.
     """
     hosts = f"{services.host}:{services.port},localhost:*,127.0.0.1:*"
     command = [
@@ -76,7 +80,8 @@ def _mlflow(services: Services) -> list[str]:
         "server",
     ]
     command += ["--host", services.host, "--port", str(services.port)]
-    command += ["--workers", "2", "--allowed-hosts", hosts, "--backend-store-uri", services.uri]
+    command += ["--workers", "2", "--uvicorn-opts", "--loop uvloop"]
+    command += ["--allowed-hosts", hosts, "--backend-store-uri", services.uri]
     return [*command, "--no-serve-artifacts", "--default-artifact-root", services.artifacts.as_uri()]
 
 

@@ -148,6 +148,14 @@ def test_no_process_of_mlflow_reports_home(head: Services) -> None:
         assert b"MLFLOW_DISABLE_TELEMETRY=true" in Path(f"/proc/{each.pid}/environ").read_bytes().split(b"\0")
 
 
+def test_who_answers_for_mlflow_does_not_hold_answers_back(head: Services) -> None:
+    """uvloop sets TCP_NODELAY on every connection, asyncio not on those of a socket that workers share."""
+    answering = [each for each in tree(_server(head)) if any("spawn_main" in word for word in each.command)]
+    assert len(answering) == 2
+    for each in answering:
+        assert "/uvloop/" in Path(f"/proc/{each.pid}/maps").read_text()
+
+
 def test_a_second_start_leaves_what_runs_alone(head: Services) -> None:
     before = {each.pid for each in tree(_supervisor(head)) if "-D" in each.command or "server" in each.command}
     services.start(head, lambda _: None)
