@@ -32,7 +32,7 @@ from sweeper.order import Order
 from sweeper.outcome import ATTEMPTS, Fault, RateTrial, Trained
 from sweeper.rates import Search, Searches
 from sweeper.recording import Recorder, recording_of
-from sweeper.stopping import FirstEnds, StorageFullError, last_line
+from sweeper.stopping import FirstEnds, StorageError, last_line
 from sweeper.work import MANIFEST, discard
 
 _SPEEDS = 16
@@ -231,7 +231,7 @@ class Jobs:
         """The job that takes a failed one's place, if one does."""
         if report.fault == "memory" and job.parts == 1:
             return replace(job, parts=2)
-        if report.fault == "system":
+        if report.fault in ("system", "away"):
             self._attempts[counted_as(job)] += 1
             return elsewhere(job) if self._attempts[counted_as(job)] < ATTEMPTS else None
         return None
@@ -239,10 +239,11 @@ class Jobs:
     def _fail(self, job: Job, report: Report) -> None:
         assert report.fault
         self._shown(job).ended(failed=True)
-        if report.fault == "storage":
-            self.stopped = self.stopped or StorageFullError(
-                f"the storage folder {self._orders.site.storage} takes no more: {last_line(report.error)}; "
-                "nothing is lost: once there is room, run the same command again"
+        if report.fault in ("storage", "away"):
+            what = "takes no more" if report.fault == "storage" else f"was out of a worker's reach {ATTEMPTS} times"
+            self.stopped = self.stopped or StorageError(
+                f"the storage folder {self._orders.site.storage} {what}: {last_line(report.error)}; "
+                f"nothing is lost: once it is well, run the same command again"
             )
             return
         discard(job.folder)

@@ -11,10 +11,11 @@ from typing import Any, Literal
 
 from sweeper.cell import Cell
 
-Fault = Literal["own", "memory", "system", "storage"]
-"""Why a cell failed: by itself (NaN, bad data), by the device's memory, by a process that died, by a full disk."""
+Fault = Literal["own", "memory", "system", "storage", "away"]
+"""Why a job failed: by itself (NaN, bad data), by the device's memory, by a process that died, by a storage that is
+full, by one that its machine did not reach. By the last two no cell is recorded as failed: they stop the sweep."""
 ATTEMPTS = 3
-"""How often a cell is begun at most when the machine under it fails."""
+"""How often a cell is begun at most when the machine under it fails, or does not reach the storage."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,8 @@ class SweepStoppedError(RuntimeError):
     """A sweep that does not go on, because it would only go on failing."""
 
 
-class StorageFullError(SweepStoppedError):
-    """A sweep that does not go on, because the storage takes no more; neither can anything be recorded then."""
+class StorageError(SweepStoppedError):
+    """A sweep that does not go on, because its storage takes no more or is away; nothing can be recorded then."""
 
 
 class FirstEnds:

@@ -27,7 +27,7 @@ from sweeper.rates import Searches
 from sweeper.recording import Recorder, record_searches
 from sweeper.said import CONSOLE, overhead
 from sweeper.site import Site
-from sweeper.stopping import StorageFullError
+from sweeper.stopping import StorageError
 from sweeper.work import take_over
 
 
@@ -120,7 +120,7 @@ def _train(own: _Study, now: Plan, recorder: Recorder, again: Collection[str], l
         )
         with exported(sweep.name, trials, cells, jobs, own.work):
             tuning.run_jobs(jobs, own.devices, share.slots, own.work)
-        if not isinstance(jobs.stopped, StorageFullError):  # else it would wait for room
+        if not isinstance(jobs.stopped, StorageError):  # else it would wait for room
             recorder.flush()
     if jobs.stopped:
         raise jobs.stopped

@@ -175,6 +175,33 @@ def test_a_full_disk_stops_the_sweep_and_fails_no_cell(begin: Begin) -> None:
         raise queue.jobs.stopped or AssertionError
 
 
+def test_a_cell_whose_worker_did_not_reach_the_storage_is_begun_elsewhere_with_what_it_had(begin: Begin) -> None:
+    queue = begin([CELL])
+    for number in range(ATTEMPTS - 1):
+        job = queue.take_cell()
+        assert job.moves == number
+        write_whole(job.folder / "progress.pt", b"epoch 3")
+        queue.fail(job, "StorageAwayError: node7 did not reach", "away")
+    job = queue.take_cell()
+    assert (job.folder / "progress.pt").read_bytes() == b"epoch 3"
+    queue.finish(job)
+    assert queue.records().failed == {}
+    assert queue.records().finished.keys() == {CELL.key}
+
+
+@pytest.mark.parametrize("cell", [CELL, CELL.replace(lr=SEARCH)])
+def test_a_storage_that_stays_out_of_reach_stops_the_sweep_and_fails_no_cell(begin: Begin, cell: Cell) -> None:
+    queue = begin([cell])
+    for _ in range(ATTEMPTS):
+        job = queue.take()
+        queue.fail(job, "StorageAwayError: node7 did not reach it", "away")
+    assert queue.jobs.next() is None
+    assert queue.records().failed == {}
+    assert job.folder.exists()
+    with pytest.raises(SweepStoppedError, match=r"reach 3 times: .*node7.*run the same command again"):
+        raise queue.jobs.stopped or AssertionError
+
+
 def test_five_cells_that_fail_first_and_alike_stop_the_sweep(begin: Begin) -> None:
     queue = begin(seeds(7))
     for number in range(5):

@@ -10,6 +10,8 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from safetensors.torch import save
 
 from sweeper import store
 from sweeper.cell import Cell
+from sweeper.finetune.faults import within_reach
 from sweeper.finetune.lane import Lane, Worker
 from sweeper.finetune.loop import DivergedError, prediction_table
 from sweeper.finetune.metrics import score
@@ -41,12 +44,12 @@ def fit(
         tags: commit and versions; progress made under other ones is not gone on with.
         parts: micro-batches of a step.
     """
-    _refuse_lost(folder)
-    spent = 0.0
-    if not (folder / MANIFEST).exists():
-        config = {"cell": cell, "site": site, "lr": lr, "folder": folder, "tags": dict(tags), "parts": parts}
-        spent = _train(_fit_worker, config, devices)["spent"]
-    outcome = Outcome.from_json((folder / "outcome.json").read_text())
+    config = {"cell": cell, "site": site, "lr": lr, "folder": folder, "tags": dict(tags), "parts": parts}
+    with _storage(config):
+        _refuse_lost(folder)
+        sealed = (folder / MANIFEST).exists()
+        spent = 0.0 if sealed else _train(_fit_worker, config, devices)["spent"]
+        outcome = Outcome.from_json((folder / "outcome.json").read_text())
     passes = math.ceil(len(outcome.epochs) / cell.recipe.validations)
     speed = outcome.epochs[-1].images_per_second
     return Trained(seconds=outcome.seconds, spent=spent, epochs=passes, images_per_second=speed)
@@ -71,10 +74,11 @@ def try_rate(
         folder: the trial's own, for its progress; it goes when the trial has ended.
         rates: of a range test, which goes through them in place of `lr` and comes to training losses.
     """
-    _refuse_lost(folder)
     config = {"cell": cell, "site": site, "lr": lr, "folder": folder, "tags": dict(tags), "parts": parts}
     worker = _range_worker if rates else _rate_worker
-    return RateTrial(**_train(worker, config | {"floor": tuple(floor), "rates": tuple(rates)}, devices))
+    with _storage(config):
+        _refuse_lost(folder)
+        return RateTrial(**_train(worker, config | {"floor": tuple(floor), "rates": tuple(rates)}, devices))
 
 
 def close_lane() -> None:
@@ -93,10 +97,21 @@ def _refuse_lost(folder: Path) -> None:
         raise FileNotFoundError(f"{folder} is not there: its job was taken over by another driver or worker")
 
 
+def _storage(config: dict[str, Any]) -> AbstractContextManager[None]:
+    """Tells failures of the storage from others, by the study's folder: a job's own may be another's by now."""
+    return within_reach(config["folder"].parents[1], config["site"].patience)
+
+
+def _in_a_group(worker: Worker, config: dict[str, Any]) -> None:
+    """One of several workers, which may be on a machine of its own."""
+    with _storage(config):
+        worker(config)
+
+
 def _train(worker: Worker, config: dict[str, Any], devices: Devices) -> dict[str, Any]:
     """What the first worker told, run under Ray Train."""
     if devices.workers > 1:
-        return _lane(devices, config["folder"].parent).run(worker, config)
+        return _lane(devices, config["folder"].parent).run(partial(_in_a_group, worker), config)
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 

@@ -3,14 +3,16 @@
 import errno
 import os
 import pickle
+import re
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from sweeper.finetune.faults import JobError, fault_of
+from sweeper.finetune.faults import JobError, fault_of, within_reach
 from sweeper.outcome import Fault
 
 
@@ -47,9 +49,48 @@ def test_a_full_disk_is_the_storages_fault() -> None:
     assert fault_of(error) == "storage"
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.ESTALE])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
 def test_a_disk_that_takes_nothing_is_the_storages_fault(number: int) -> None:
     assert fault_of(OSError(number, os.strerror(number), "state")) == "storage"
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTUNREACH])
+def test_a_storage_that_is_not_reached_is_away(number: int) -> None:
+    assert fault_of(OSError(number, os.strerror(number), "state")) == "away"
+
+
+def test_what_fails_while_the_storage_is_out_of_reach_is_the_storages_fault(tmp_path: Path) -> None:
+    def look() -> None:
+        with within_reach(tmp_path / "study", patience=0.0):
+            (tmp_path / "study" / "work" / "progress.pt").read_bytes()
+
+    error = raised(look)
+    assert fault_of(error) == "away"
+    assert re.search(rf"did not reach {tmp_path}/study for \d+ s after it had failed there: .*progress.pt", str(error))
+
+
+def test_a_storage_that_comes_back_is_waited_for(tmp_path: Path) -> None:
+    back = threading.Timer(1.5, (tmp_path / "study").mkdir)
+
+    def look() -> None:
+        with within_reach(tmp_path / "study", patience=600.0):
+            back.start()
+            raise KeyError("whatever a library makes of it")
+
+    assert fault_of(raised(look)) == "away"
+    assert (tmp_path / "study").is_dir()
+
+
+def test_what_fails_while_the_storage_is_there_stays_what_it_is(tmp_path: Path) -> None:
+    """As of a driver that has lost the study: the job's own folder is gone, but not the study's."""
+
+    def look() -> None:
+        with within_reach(tmp_path, patience=600.0):
+            (tmp_path / "work-1" / "progress.pt").read_bytes()
+
+    error = raised(look)
+    assert type(error) is FileNotFoundError
+    assert fault_of(error) == "own"
 
 
 def test_torchs_processor_memory_is_the_memorys_fault() -> None:
@@ -99,7 +140,7 @@ def test_anything_else_is_the_cells_own_fault(error: Exception) -> None:
     assert fault_of(error) == "own"
 
 
-@pytest.mark.parametrize("fault", ["own", "memory", "system", "storage"])
+@pytest.mark.parametrize("fault", ["own", "memory", "system", "storage", "away"])
 def test_a_job_of_another_process_brings_its_fault_along(fault: Fault) -> None:
     assert fault_of(JobError("Traceback ...\nValueError: no", fault)) == fault
 
