@@ -2,6 +2,9 @@
 
 A host is a set of Linux namespaces whose first process is an sshd. They share a folder, as a lab's machines do, and the
 Python environment of the tests; nothing leaves their network, which has no way out. Needs root.
+
+The folder is one of this machine, or is served: then each host reaches it through its cable alone, by GlusterFS, whose
+two ends are plain programs (the kernel's NFS is not in every kernel), and who is cut off is without it.
 """
 
 import os
@@ -11,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,12 +27,14 @@ _DEBIAN = {"ip": "iproute2", "ssh": "openssh-client", "ssh-keygen": "openssh-cli
 _DEBIAN |= {
     "unshare": "util-linux",
     "setpriv": "util-linux",
-    "taskset": "util-linux",
     "/usr/sbin/sshd": "openssh-server",
 }
+_SERVING = {"glusterfsd": "glusterfs-server", "glusterfs": "glusterfs-client"}
 _LARGEST = 20
 """Hosts that have a name from the start."""
 _START_SECONDS = 60
+_PERIOD = 20_000
+"""Microseconds in which a host that has a share of a core gets it: shorter than what is timed, longer than a switch."""
 STORE_BYTES = 200_000_000
 """Of a host's memory, what Ray keeps for objects: a study's are small."""
 
@@ -45,7 +50,11 @@ mount -t tmpfs tmpfs /srv
 mkdir /srv/home /srv/shared /srv/tmp
 mount --bind "$FOLDER/home" /srv/home
 mount --bind "$FOLDER/tmp" /srv/tmp
-mount --bind "$COMMON/shared" /srv/shared
+if [ -e "$COMMON/client.vol" ]; then
+    glusterfs --volfile "$COMMON/client.vol" --log-file "$FOLDER/files.log" /srv/shared
+else
+    mount --bind "$COMMON/shared" /srv/shared
+fi
 mount --bind "$COMMON/passwd" /etc/passwd
 mount --bind "$COMMON/hosts" /etc/hosts
 number=0
@@ -81,6 +90,42 @@ MaxSessions 100
 """
 
 
+_SERVER = """
+volume files
+  type storage/posix
+  option directory {folder}
+end-volume
+volume locks
+  type features/locks
+  subvolumes files
+end-volume
+volume threads
+  type performance/io-threads
+  subvolumes locks
+end-volume
+volume server
+  type protocol/server
+  option transport-type tcp
+  option transport.address-family inet
+  option transport.socket.bind-address {address}
+  option transport.socket.listen-port 24007
+  option auth.addr.threads.allow *
+  subvolumes threads
+end-volume
+"""
+_CLIENT = """
+volume remote
+  type protocol/client
+  option transport-type tcp
+  option transport.address-family inet
+  option remote-host {address}
+  option remote-port 24007
+  option remote-subvolume threads
+  option ping-timeout 10
+end-volume
+"""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Host:
     """One running host."""
@@ -94,6 +139,8 @@ class Host:
     key: Path
     first: subprocess.Popen
     """The process whose end is the host's."""
+    group: Path | None = None
+    """The control group that holds it to its share of a core."""
 
     def run(self, command: str, *, seconds: float = 120) -> str:
         """Output of a command that a person runs on it by ssh."""
@@ -110,13 +157,16 @@ class Host:
     def processes(self) -> list[Process]:
         """All that runs on it, but for what makes it a host: its sshd with the sessions."""
         found = [each for each in tree(self.first.pid) if each.pid != self.first.pid]
-        return [each for each in found if not (each.command or [""])[0].startswith(("/usr/sbin/sshd", "sshd:"))]
+        own = ("/usr/sbin/sshd", "sshd:", "glusterfs")
+        return [each for each in found if not (each.command or [""])[0].startswith(own)]
 
     def kill(self) -> None:
         """Takes its power away: all of its processes die at once."""
         found = tree(self.first.pid)
         end(found[1:2] or found)  # the first of its namespace, with which the kernel ends the others
         self.first.wait()
+        if self.group:
+            self.group.rmdir()
         subprocess.run(["ip", "link", "delete", self.link], capture_output=True, check=False)  # goes later by itself
 
     def cut(self) -> None:
@@ -127,6 +177,14 @@ class Host:
         """Puts the cable back."""
         _ip("link", "set", self.link, "up")
 
+    def lose(self, address: str) -> None:
+        """Sends nothing to an address any more, and hears of it at once."""
+        self.run(f"ip route add unreachable {address}")
+
+    def find(self, address: str) -> None:
+        """Knows the way to an address again."""
+        self.run(f"ip route delete unreachable {address}")
+
 
 @dataclass(kw_only=True)
 class Network:
@@ -136,6 +194,8 @@ class Network:
     """Of its addresses, 10.77.NUMBER.*."""
     folder: Path
     hosts: dict[str, Host] = field(default_factory=dict)
+    server: subprocess.Popen | None = None
+    """Of the shared folder, where it is served."""
 
     @property
     def bridge(self) -> str:
@@ -154,12 +214,12 @@ class Network:
     def address(self, place: int) -> str:
         return f"10.77.{self.number}.{place}"
 
-    def start(self, place: int, *, cores: Collection[int] = ()) -> Host:
+    def start(self, place: int, *, share: float | None = None) -> Host:
         """Switches a host on; one that was killed comes back with the home that it had.
 
         Args:
             place: its number at the switch, from 1.
-            cores: those of this machine on which it may run; all, when none are named.
+            share: how much of this machine's cores its processes get together, at most, as 0.5; all, when None.
         """
         name, link = f"host{place}", f"{self.bridge}h{place}"
         folder = self.folder / name
@@ -170,16 +230,20 @@ class Network:
         if not shell.exists():
             shell.write_text(f"export RAY_OVERRIDE_RESOURCES='{{\"object_store_memory\": {STORE_BYTES}}}'\n")
         settings = {"NAME": name, "ADDRESS": self.address(place), "FOLDER": str(folder), "COMMON": str(self.folder)}
-        pinned = ["taskset", "--cpu-list", ",".join(map(str, cores))] if cores else []
+        group = _group(f"{self.bridge}-{name}", share) if share else None
+        held = ["sh", "-c", 'echo $$ > "$0/cgroup.procs"; exec "$@"', str(group)] if group else []
         spaces = ["unshare", "--net", "--uts", "--ipc", "--pid", "--mount", "--fork", "--mount-proc", "--kill-child"]
         with (folder / "sshd.log").open("a") as log:
             first = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", *pinned, *spaces, "bash", "-c", _INIT, "init", *_python()],
+                ["setpriv", "--pdeathsig", "KILL", *held, *spaces, "bash", "-c", _INIT, "init", *_python()],
                 env=os.environ | settings,
                 stdout=log,
                 stderr=log,
             )
-        host = Host(name=name, address=self.address(place), link=link, home=folder / "home", key=self.key, first=first)
+        home = folder / "home"
+        host = Host(
+            name=name, address=self.address(place), link=link, home=home, key=self.key, first=first, group=group
+        )
         self.hosts[name] = host
         _until(lambda: _own_network(first.pid), host, folder / "sshd.log")
         _ip("link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", str(first.pid))
@@ -191,16 +255,35 @@ class Network:
         """Switches everything off."""
         for host in self.hosts.values():
             host.kill()
+        if self.server:
+            self.server.kill()
+            self.server.wait()
         _ip("link", "delete", self.bridge)
 
+    @property
+    def files(self) -> str:
+        """The address of who serves the shared folder, which has no other use."""
+        return self.address(253)
 
-def lacking() -> str:
-    """Why there can be no hosts on this machine; empty when there can."""
+    def serve(self) -> None:
+        """Has the hosts that are started from now on reach the shared folder by their cables."""
+        _ip("address", "add", f"{self.files}/24", "dev", self.bridge)
+        for name, text in (("server", _SERVER), ("client", _CLIENT)):
+            (self.folder / f"{name}.vol").write_text(text.format(folder=self.shared, address=self.files))
+        files = ["--volfile", str(self.folder / "server.vol"), "--log-file", str(self.folder / "server.log")]
+        self.server = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "glusterfsd", "--no-daemon", *files])
+
+
+def lacking(*, served: bool = False) -> str:
+    """Why there can be no hosts on this machine, or none with a served folder; empty when there can."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "hosts are made of Linux namespaces, by root"
-    missing = sorted({package for program, package in _DEBIAN.items() if not shutil.which(program)})
+    needed = _DEBIAN | (_SERVING if served else {})
+    missing = sorted({package for program, package in needed.items() if not shutil.which(program)})
     if missing:
         return f"hosts need {', '.join(missing)}: apt-get install {' '.join(missing)}"
+    if served and not Path("/dev/fuse").exists():
+        return "this kernel has no FUSE, by which hosts reach a served folder"
     made = subprocess.run(["unshare", "--net", "--pid", "--mount", "--fork", "true"], capture_output=True, check=False)
     return f"this kernel makes no namespaces: {made.stderr.decode().strip()}" if made.returncode else ""
 
@@ -243,6 +326,20 @@ def _new_bridge() -> int:
 def _python() -> list[str]:
     """The folders of the Python that runs this, with all that is installed in it."""
     return sorted({sys.prefix, sys.base_prefix})
+
+
+def _group(name: str, share: float) -> Path:
+    """A new control group whose processes get that share of a core, by either version of Linux's control groups."""
+    first = Path("/sys/fs/cgroup/cpu")
+    group = (first if first.is_dir() else Path("/sys/fs/cgroup")) / name
+    group.mkdir()
+    quota = round(share * _PERIOD)
+    if first.is_dir():
+        (group / "cpu.cfs_period_us").write_text(f"{_PERIOD}")
+        (group / "cpu.cfs_quota_us").write_text(f"{quota}")
+    else:
+        (group / "cpu.max").write_text(f"{quota} {_PERIOD}")
+    return group
 
 
 def _ip(*words: str) -> None:

@@ -107,23 +107,28 @@ print(*[row["node_ip"] for row in rows if row["state"] == "ALIVE"])
 
 
 @contextmanager
-def lab(folder: Path, *, workers: int, cpus: int = 1, pinned: bool = False) -> Iterator[Lab]:
+def lab(
+    folder: Path, *, workers: int, cpus: int = 1, share: float | None = None, served: bool = False
+) -> Iterator[Lab]:
     """A lab of a head and some workers, not brought up; afterwards nothing of it is left.
 
     Args:
         cpus: that each worker offers.
-        pinned: whether each worker has one of this machine's cores to itself, as far as they reach, and the head the
-            last of them, which it then shares with the last worker where there are as many workers as cores.
+        share: how much of a core each worker has, at most; the head has a whole one then, and all have what they want
+            when None.
+        served: whether the folder that all share is reached by the network; else it is one of this machine's.
     """
     with network(folder / "network") as made:
+        if served:
+            made.serve()
         desk = folder / "desk"
         (desk / "tmp").mkdir(parents=True)
         for each in ("storage", "data"):
             (made.shared / each).mkdir()
         here = Lab(network=made, desk=desk, cpus=cpus)
-        cores = sorted(os.sched_getaffinity(0))
-        for place in range(1, workers + 2):
-            made.start(place, cores=[cores[(place - 2) % len(cores)]] if pinned else ())
+        made.start(1, share=1.0 if share else None)
+        for place in range(2, workers + 2):
+            made.start(place, share=share)
         (desk / ".ray").mkdir(mode=0o700)
         here._desk([f"{sys.prefix}/bin/ray", "get-auth-token", "--generate"], seconds=60)
         yield here

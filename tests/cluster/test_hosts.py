@@ -10,6 +10,7 @@ import pickle
 import shlex
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,8 @@ from processes import Process, named
 from sweeper import ledger
 from sweeper.site import Site
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.skipif(bool(lacking()), reason=lacking())]
+_LACKING = lacking(served=True)
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.skipif(bool(_LACKING), reason=_LACKING)]
 CELLS = 64
 EPOCHS = int(os.environ.get("SWEEPER_HOSTS_EPOCHS", "100"))
 STUDY = f"""
@@ -35,6 +37,8 @@ fixed = grid(fold=[4, 5], lr=3e-3, **common)
 sweep = Sweep(name="chaos", cells=searched + fixed, probes=[Cka(), Knn(k=5), L2()])
 """
 COMMAND = f"cd ~/sweeper && python -m sweeper.run {SHARED}/study.py"
+_AWAY = 20
+"""Seconds for which a host does not reach the shared folder: several epochs, each of which writes there."""
 _LONG = 420
 """Seconds after which something that must come is missed."""
 
@@ -91,7 +95,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with lab(tmp_path_factory.mktemp("lab"), workers=2) as here:
+    with lab(tmp_path_factory.mktemp("lab"), workers=2, served=True) as here:
         (here.network.shared / "study.py").write_text(STUDY)
         hosts = here.network.hosts
         here.up([hosts["host2"], hosts["host3"]])
@@ -115,6 +119,11 @@ def disturbed(cluster: Lab) -> Study:
     wait_for(lambda: hosts["host3"].address not in cluster.alive(), "Ray to miss host3", seconds=_LONG)
     hosts["host3"].join()
     study.until_finished(24)
+    study.until_training(hosts["host4"])
+    hosts["host4"].lose(network.files)
+    time.sleep(_AWAY)
+    hosts["host4"].find(network.files)
+    study.until_finished(32)
     _kill(_drivers(cluster.head))
     assert study.driver.wait(60) != 0
     study = _started(cluster, "second")
