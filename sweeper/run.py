@@ -115,7 +115,8 @@ def _do(needed: Sequence[Plan], sweeps: Sequence[Sweep], plans: Sequence[Plan], 
 
     CONSOLE.print(f"Ray dashboard: {cluster.connect()}")
     try:
-        check_places(call.site, CONSOLE.print)
+        gpus = any(each.sweep.gpus_per_cell != 0 for each in needed)
+        check_places(call.site, gpus=gpus, say=CONSOLE.print)
         opened.get()
         from sweeper.study import run_study
 

@@ -10,7 +10,9 @@ import pytest
 import ray
 from driving import FEW, NAME, assert_equal, driver, free_port, place, run
 from queueing import queues
+from ray._raylet import GcsClient
 from ray.autoscaler._private.constants import AUTOSCALER_RESOURCE_REQUEST_CHANNEL
+from ray.autoscaler.v2.sdk import get_cluster_resource_state
 from ray.cluster_utils import Cluster
 from ray.experimental.internal_kv import _internal_kv_get
 from ray.util.placement_group import placement_group, remove_placement_group
@@ -18,6 +20,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from analysis import frames
 from sweeper import shares, tuning
 from sweeper.cell import make_cell
+from sweeper.cluster.places import check_places
 from sweeper.grid import Sweep
 from sweeper.outcome import Devices
 from sweeper.shares import Share, cells_on, devices_of
@@ -128,6 +131,26 @@ def test_a_sweep_that_leaves_its_devices_open_waits_for_the_first_node_and_asks_
         made.add_node(num_cpus=2, num_gpus=1)
         waiting.join(60)
         assert found == [Devices(gpus=1.0)]
+
+
+@pytest.mark.parametrize(("gpus", "demand"), [(True, {"CPU": 1.0, "GPU": 1.0}), (False, {"CPU": 1.0})])
+def test_the_first_machine_of_a_cluster_is_asked_for_with_a_gpu_where_one_is_used(
+    site: Site, gpus: bool, demand: dict[str, float]
+) -> None:
+    """Of a cluster whose nodes come as they are needed, and are not all alike."""
+    said: list[str] = []
+    with cluster() as made, joined(made):
+        waiting = threading.Thread(target=lambda: check_places(site, gpus=gpus, say=said.append))
+        waiting.start()
+        client = GcsClient(address=made.address)
+        until(lambda: bool(get_cluster_resource_state(client).pending_resource_requests))
+        (pending,) = get_cluster_resource_state(client).pending_resource_requests
+        assert pending.request.resources_bundle == demand
+        made.add_node(num_cpus=1)  # whatever comes first is taken
+        waiting.join(60)
+        assert not waiting.is_alive()
+        until(lambda: not get_cluster_resource_state(client).pending_resource_requests)
+    assert len(said) == 1
 
 
 def test_cells_that_need_a_gpu_wait_for_a_node_that_has_one(site: Site) -> None:

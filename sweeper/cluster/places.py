@@ -6,6 +6,7 @@ Asked before the first cell: a folder that is not mounted on one machine of ten 
 import os
 import socket
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sweeper.site import Site
 
+_SECONDS_BETWEEN_LOOKS = 1.0
 _ANSWER_SECONDS = 120.0
 """For a machine that is there: a task waits for the start of a process, at worst."""
 
@@ -33,19 +35,24 @@ class Seen:
     """One sentence each; none where all is well."""
 
 
-def check_places(site: Site, say: Callable[[str], None] = print) -> None:
+def check_places(site: Site, *, gpus: bool, say: Callable[[str], None] = print) -> None:
     """Passes when every machine of the connected cluster has what a study needs; free where the driver's is alone.
 
     Where no machine offers a CPU yet, the first that comes is waited for. Those that come later are not looked at.
 
+    Args:
+        gpus: whether the machine that is asked for is to have a GPU.
+
     Raises:
         OSError: naming each machine and folder that is not as it must be.
     """
-    there = _alive()
-    if not any(node["Resources"].get("CPU") for node in there):
-        say("no machine of the cluster offers a CPU yet: waiting for the first")
-        ray.get(ray.remote(num_cpus=1)(socket.gethostname).remote())  # the demand by which a cluster grows
-    elif len(there) == 1:
+    if not _offer_cpus():
+        say(f"no machine of the cluster offers a CPU yet: asking for one{' with a GPU' if gpus else ''}, and waiting")
+        asked = ray.remote(num_cpus=1, num_gpus=int(gpus))(lambda: None).remote()  # the demand by which a cluster grows
+        while not _offer_cpus():
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        ray.cancel(asked)
+    elif len(_alive()) == 1:
         return
     wrong = [f"{each.host} ({each.node}): {problem}" for each in seen(site) for problem in each.problems]
     if wrong:
@@ -86,6 +93,10 @@ def _answers(look: Callable[[], tuple[str, list[str]]]) -> list[Seen]:
         host, problems = ray.get(asked[node]) if asked[node] in ready else late
         found.append(Seen(node=addresses[node], host=host, problems=tuple(problems)))
     return found
+
+
+def _offer_cpus() -> bool:
+    return any(node["Resources"].get("CPU", 0) >= 1 for node in _alive())
 
 
 def _alive() -> list[dict[str, Any]]:
