@@ -254,7 +254,8 @@ class Network:
     def close(self) -> None:
         """Switches everything off."""
         for host in self.hosts.values():
-            host.kill()
+            if host.first.poll() is None:
+                host.kill()
         if self.server:
             self.server.kill()
             self.server.wait()

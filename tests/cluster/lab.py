@@ -8,18 +8,30 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from driving import NAME
 from hosts import SHARED, Host, Network, network
-from processes import Process
+from processes import Process, named
 
 ROOT = Path(__file__).parents[2]
 _UP_SECONDS = 300
 _DOWN_SECONDS = 180
 """How long workers may take to see that their head is gone."""
+
+
+READ = f"""
+import pickle
+from analysis import frames
+from sweeper.site import Site
+reads = (frames.runs, frames.epochs, frames.predictions, frames.probes)
+tables = {{read.__name__: read("{NAME}", Site.from_environment()) for read in reads}}
+open("{SHARED}/frames.pkl", "wb").write(pickle.dumps(tables))
+"""
+"""Run on the head, leaves the frames of the study of this name in the shared folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +41,10 @@ class Lab:
     network: Network
     desk: Path
     """Home of the person."""
-    cpus: int
+    cpus: int = 1
     """That each worker offers."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """What the person's shell has set besides."""
 
     @property
     def head(self) -> Host:
@@ -48,9 +62,13 @@ class Lab:
         words += ["--storage", f"{SHARED}/storage", "--data", f"{SHARED}/data", "--environment", sys.prefix]
         made = self._desk([sys.executable, "-m", "sweeper.cluster", *words], seconds=60)
         (self.desk / "lab.yaml").write_text(made)
-        self._ray("up", "--yes", "--no-config-cache", *([] if restart else ["--no-restart"]), seconds=_UP_SECONDS)
+        self.bring_up(restart=restart)
         wanted = {self.head.address, *(each.address for each in workers)}
         wait_for(lambda: wanted <= self.alive(), f"{wanted} to join", seconds=_UP_SECONDS, say=self._monitor)
+
+    def bring_up(self, *, restart: bool = True) -> None:
+        """`ray up` of the cluster that `lab.yaml` on the desk describes; workers may still be coming."""
+        self._ray("up", "--yes", "--no-config-cache", *([] if restart else ["--no-restart"]), seconds=_UP_SECONDS)
 
     def down(self) -> None:
         """Ends Ray on all hosts, the head's services, and what is left to the person's own Ray."""
@@ -93,7 +111,7 @@ class Lab:
 
     def _environment(self) -> dict[str, str]:
         own = {"HOME": str(self.desk), "RAY_TMPDIR": str(self.desk / "tmp"), "RAY_AUTH_MODE": "token"}
-        return {"PATH": os.environ["PATH"], "TERM": "dumb", "COLUMNS": "200"} | own
+        return {"PATH": os.environ["PATH"], "TERM": "dumb", "COLUMNS": "200", **own, **self.settings}
 
 
 _ALIVE = """
@@ -121,17 +139,22 @@ def lab(
     with network(folder / "network") as made:
         if served:
             made.serve()
-        desk = folder / "desk"
-        (desk / "tmp").mkdir(parents=True)
-        for each in ("storage", "data"):
-            (made.shared / each).mkdir()
-        here = Lab(network=made, desk=desk, cpus=cpus)
+        here = desk_at(made, folder / "desk", cpus=cpus)
         made.start(1, share=1.0 if share else None)
         for place in range(2, workers + 2):
             made.start(place, share=share)
-        (desk / ".ray").mkdir(mode=0o700)
-        here._desk([f"{sys.prefix}/bin/ray", "get-auth-token", "--generate"], seconds=60)
         yield here
+
+
+def desk_at(made: Network, desk: Path, *, cpus: int = 1, **settings: str) -> Lab:
+    """The person's home, with the cluster's token in it, and what the hosts of a network share."""
+    (desk / "tmp").mkdir(parents=True)
+    for each in ("storage", "data"):
+        (made.shared / each).mkdir()
+    (desk / ".ray").mkdir(mode=0o700)
+    here = Lab(network=made, desk=desk, cpus=cpus, settings=settings)
+    here._desk([f"{sys.prefix}/bin/ray", "get-auth-token", "--generate"], seconds=60)
+    return here
 
 
 def left_over(hosts: list[Host], seconds: float = _DOWN_SECONDS) -> list[Process]:
@@ -140,6 +163,11 @@ def left_over(hosts: list[Host], seconds: float = _DOWN_SECONDS) -> list[Process
     while (found := [each for host in hosts for each in host.processes()]) and time.monotonic() < deadline:
         time.sleep(1)
     return found
+
+
+def training(host: Host) -> list[Process]:
+    """The processes of a host that train, or wait to."""
+    return named(host.processes(), "ray::_Trial", "ray::ResourceTrainable")
 
 
 def wait_for(reached: Callable[[], bool], what: str, *, seconds: float, say: Callable[[], str] = str) -> None:

@@ -19,8 +19,8 @@ import pandas as pd
 import pytest
 from driving import NAME, VARYING, Place, place, run
 from hosts import SHARED, Host, lacking
-from lab import Lab, lab, left_over, wait_for
-from processes import Process, named
+from lab import READ, Lab, lab, left_over, training, wait_for
+from processes import Process
 
 from sweeper import ledger
 from sweeper.site import Site
@@ -67,22 +67,12 @@ class Study:
 
     def until_training(self, host: Host) -> None:
         """Waits until a host trains."""
-        wait_for(lambda: bool(_trials(host)), f"{host.name} to train", seconds=_LONG, say=self.log.read_text)
+        wait_for(lambda: bool(training(host)), f"{host.name} to train", seconds=_LONG, say=self.log.read_text)
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """The frames, as they are read on the head."""
-        self.lab.run(f"cd ~/sweeper && python -c {shlex.quote(_READ)}")
+        self.lab.run(f"cd ~/sweeper && python -c {shlex.quote(READ)}")
         return pickle.loads((self.lab.network.shared / "frames.pkl").read_bytes())
-
-
-_READ = f"""
-import pickle
-from analysis import frames
-from sweeper.site import Site
-reads = (frames.runs, frames.epochs, frames.predictions, frames.probes)
-tables = {{read.__name__: read("{NAME}", Site.from_environment()) for read in reads}}
-open("{SHARED}/frames.pkl", "wb").write(pickle.dumps(tables))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -134,10 +124,6 @@ def disturbed(cluster: Lab) -> Study:
 def _started(cluster: Lab, name: str) -> Study:
     log = cluster.desk / f"{name}.log"
     return Study(lab=cluster, driver=cluster.start(COMMAND, log), log=log)
-
-
-def _trials(host: Host) -> list[Process]:
-    return named(host.processes(), "ray::_Trial", "ray::ResourceTrainable")
 
 
 def _drivers(head: Host) -> list[Process]:
