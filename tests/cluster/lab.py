@@ -73,6 +73,10 @@ class Lab:
     def down(self) -> None:
         """Ends Ray on all hosts, the head's services, and what is left to the person's own Ray."""
         self.run("cd ~/sweeper && python -m sweeper.cluster down")
+        self.take_down()
+
+    def take_down(self) -> None:
+        """`ray down`."""
         self._ray("down", "--yes", seconds=_UP_SECONDS)
 
     def run(self, command: str, *, seconds: float = 120) -> str:

@@ -80,3 +80,9 @@ def test_a_study_whose_spot_machine_is_taken_ends_with_the_table_of_one_machine(
 def test_workers_that_are_idle_end(rented: Rented) -> None:
     wait_for(lambda: not rented.owner.workers(), "idle workers to end", seconds=60 * IDLE_MINUTES + _LONG)
     assert rented.lab.head.first.poll() is None
+
+
+def test_ray_down_ends_every_machine(rented: Rented) -> None:
+    rented.lab.take_down()
+    wait_for(lambda: rented.lab.head.first.poll() is not None, "the head to end", seconds=_LONG)
+    assert not rented.owner.workers()
