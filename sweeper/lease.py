@@ -212,7 +212,7 @@ def _silence(folder: Path, holder: Holder) -> float:
 
     The present is read first, so that a pause of this process between the two readings cannot make the holder older.
     """
-    with tempfile.TemporaryFile(dir=folder, prefix="now-") as mine:
+    with tempfile.NamedTemporaryFile(dir=folder, prefix="now-") as mine:  # GlusterFS tells no time of one without name
         os.utime(mine.fileno())
         now = os.fstat(mine.fileno()).st_mtime
     try:
