@@ -18,7 +18,7 @@ from sweeper.outcome import Fault
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 _AWAY = frozenset(
     {
-        *(errno.EIO, errno.ESTALE, errno.EREMOTEIO, errno.ENOTCONN, errno.ETIMEDOUT),
+        *(errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT),
         *(errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH),
     }
 )
