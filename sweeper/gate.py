@@ -17,8 +17,7 @@ from sweeper.data.leakage import Leak, leaks, twins_of
 from sweeper.data.protocols import FILES
 from sweeper.data.split_files import files_of
 from sweeper.grid import StudyError, Sweep
-from sweeper.pairing import Ask, asks
-from sweeper.probe_types import Fid
+from sweeper.pairing import Ask, asks, other_images
 from sweeper.site import Site
 
 SPLIT = "sweeper.split"
@@ -59,7 +58,7 @@ def judge(sweeps: Sequence[Sweep], site: Site, say: Callable[[str], None]) -> di
         FileNotFoundError: when a data set or a file of a split is not there.
         ValueError: when a set cannot be decoded or cut.
     """
-    for images in dict.fromkeys(each for sweep in sweeps for each in _of_probes(sweep)):
+    for images in dict.fromkeys(each for sweep in sweeps for each in other_images(sweep.cells, sweep.probes)):
         parts_of(cached(DATASETS[images.dataset], images.size, site), images, site)
     known: dict[Images, Judged] = {}
     found = {sweep.name: [_allowed(each, sweep) for each in _splits_of(sweep, known, site, say)] for sweep in sweeps}
@@ -108,14 +107,6 @@ def _splits_of(sweep: Sweep, known: dict[Images, Judged], site: Site, say: Calla
             if whole not in known:
                 known[whole] = _judged(images, whole, site)
             yield known[whole]
-
-
-def _of_probes(sweep: Sweep) -> Iterator[Images]:
-    """What a sweep's probes show beside the cells' own images."""
-    for probe in sweep.probes:
-        if isinstance(probe, Fid):
-            sizes = dict.fromkeys(cell.images.size for cell in sweep.cells)
-            yield from (Images(dataset=probe.to, fold=probe.to_fold, size=size) for size in sizes)
 
 
 def _shortages(sweep: Sweep, site: Site) -> Iterator[str]:

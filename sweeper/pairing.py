@@ -7,8 +7,8 @@ from functools import cached_property
 from itertools import combinations
 from typing import Any
 
-from sweeper.cell import AXES, Cell, digest, probe_key
-from sweeper.probe_types import Probe
+from sweeper.cell import AXES, Cell, Images, digest, probe_key
+from sweeper.probe_types import Fid, Probe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +51,14 @@ def axes_across(probe: Probe) -> tuple[str, ...]:
     """The axes in which the two cells of a pair differ; none for a probe of single cells."""
     across = getattr(probe, "across", None)
     return (across,) if isinstance(across, str) else tuple(across or ())
+
+
+def other_images(cells: Sequence[Cell], probes: Sequence[Probe]) -> Iterator[Images]:
+    """What probes show beside the cells' own images."""
+    for probe in probes:
+        if isinstance(probe, Fid):
+            sizes = dict.fromkeys(cell.images.size for cell in cells)
+            yield from (Images(dataset=probe.to, fold=probe.to_fold, size=size) for size in sizes)
 
 
 def _pairs(cells: Sequence[Cell], probe: Probe) -> Iterator[Ask]:

@@ -1,6 +1,6 @@
-"""What the rooms know to be wrong with a study's cells: names, impossible combinations, sources that are not there.
+"""What the rooms know to be wrong with a study: names, impossible combinations, sources and images that are not there.
 
-Whether values are of the right kind and range is `grid.check`'s business; nothing is read but the record of sources.
+Whether values are of the right kind and range is `grid.check`'s business; nothing is decoded or split here.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,9 +9,12 @@ from importlib.util import find_spec
 
 from sweeper import data, models, store, weights
 from sweeper.cell import NEUTRAL, Cell, Images, Network, Recipe, Weights
+from sweeper.data.dataset import read_index
 from sweeper.data.protocols import protocol_problem
+from sweeper.data.split_files import digests_of
 from sweeper.grid import StudyError, Sweep, source_key
 from sweeper.metric import METRICS
+from sweeper.pairing import other_images
 from sweeper.probe_rules import beyond, is_sound
 from sweeper.probe_types import Convergence, Embedding, Fid, GradCam, Probe, Transferability
 from sweeper.rules import nearest
@@ -198,6 +201,25 @@ def check_sources(sweeps: Sequence[Sweep], site: Site) -> None:
                 store.state_path(key, "best", site)
     if mistakes:
         raise StudyError("\n".join(mistakes))
+
+
+def check_data(sweeps: Sequence[Sweep], site: Site) -> None:
+    """Every image set that the sweeps show has an index that can be read, and every split of files has its files.
+
+    As `gate.judge` says it of a run; what only decoding or splitting a set tells is left to that.
+
+    Raises:
+        FileNotFoundError: when a set or a file of a split is not there.
+        ValueError: when an index is wrong.
+    """
+    shown = [each for sweep in sweeps for each in other_images(sweep.cells, sweep.probes)]
+    shown += [cell.images for sweep in sweeps for cell in sweep.cells]
+    read = set[str]()
+    for dataset, protocol, fold in dict.fromkeys((each.dataset, each.protocol, each.fold) for each in shown):
+        if dataset not in read and not data.DATASETS[dataset].packaged:
+            read_index(data.DATASETS[dataset], site.data)
+        read.add(dataset)
+        digests_of(protocol, fold, site.data)
 
 
 def _source_problems(cell: Cell, source: Cell) -> Iterator[str]:

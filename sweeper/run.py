@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from sweeper import asked, owner, stages, store
 from sweeper.grid import StudyError, Sweep, check, load
 from sweeper.plan import AGAIN, Plan
-from sweeper.problems import check_sources, probe_problems_of, problems
+from sweeper.problems import check_data, check_sources, probe_problems_of, problems
 from sweeper.said import CONSOLE, say_failures, say_plans, say_results
 from sweeper.site import Site
 from sweeper.work import MANIFEST
@@ -70,7 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_sources(sweeps, site)
         plans = stages.plans(sweeps, site, options.again)
         say_plans(plans)
-        return 0 if options.plan else _run(sweeps, plans, call)
+        if not options.plan:
+            return _run(sweeps, plans, call)
+        check_data([each.sweep for each in plans if _is_left(each, site)], site)
+        return 0
     except StudyError as mistakes:
         print(f"{options.file}:\n{mistakes}", file=sys.stderr)
         return 2
@@ -164,7 +167,7 @@ def _unrecorded(sweep: Sweep, site: Site) -> bool:
 
 def _judge(sweeps: Sequence[Sweep], site: Site) -> "dict[str, list[Judged]]":
     """Decodes every data set once and makes every split, so that bad data is known before anything is started."""
-    from sweeper import gate  # pandas, which a plan does without
+    from sweeper import gate  # pandas, which the plan's table does without
 
     return gate.judge(sweeps, site, CONSOLE.print)
 

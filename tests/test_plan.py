@@ -23,6 +23,7 @@ from sweeper.data.split_files import digests_of
 from sweeper.grid import Sweep, load
 from sweeper.outcome import ATTEMPTS, Fault
 from sweeper.plan import Plan, as_table, attempts, plan
+from sweeper.run import main
 from sweeper.site import Site
 
 CELL = make_cell(dataset="busi", model="cbr_mini", lr=1e-3, size=8)
@@ -231,6 +232,19 @@ def test_images_that_are_not_there_make_nothing_stale(here: Site, study: str) ->
     assert fingerprint(data.DATASETS["busi"], 8, here) is None
     record(here, study, CELL, fingerprint="0123456789abcdef")
     assert plan(Sweep(name=study, cells=[CELL]), here).stale == ()
+
+
+def test_images_are_looked_for_as_long_as_anything_is_left_to_do_with_them(
+    here: Site, study: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in environment_of(here).items():
+        monkeypatch.setenv(name, value)
+    text = "from sweeper import *\ncells = grid(dataset='busi', model='cbr_mini', lr=1e-3, size=8)\n"
+    (tmp_path / "study.py").write_text(f"{text}sweep = Sweep(name='{study}', cells=cells)\n")
+    assert main([str(tmp_path / "study.py"), "--plan"]) == 1
+    assert "data set 'busi' was not found" in capsys.readouterr().err
+    record(here, study, CELL)
+    assert main([str(tmp_path / "study.py"), "--plan"]) == 0
 
 
 def test_of_a_study_with_more_seeds_only_the_new_ones_are_left(here: Site, study: str) -> None:

@@ -130,6 +130,47 @@ def test_bad_data_is_named_before_anything_runs(
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("counts", "axes", "said"),
+    [
+        ({}, {}, "FileNotFoundError: data set 'folder:set' was not found; looked for "),
+        ({"a": 10}, {}, "set holds a; it needs at least two class folders"),
+        ({"a": 10, "b": 10}, {"dataset": ["folder:set", "busi"]}, "FileNotFoundError: data set 'busi' was not found"),
+        ({"a": 10, "b": 10}, {"protocol": "files:cut"}, "FileNotFoundError: files:cut fold 1: there is no split of"),
+    ],
+)
+def test_a_plan_says_of_images_that_cannot_be_read_what_the_run_says(
+    tmp_path: Path,
+    site: Site,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    counts: dict[str, int],
+    axes: dict,
+    said: str,
+) -> None:
+    use(site, monkeypatch)
+    write_images(site.data / "set", **counts)
+    file = study(tmp_path, **axes)
+    assert main([file, "--plan"]) == 1
+    of_plan = capsys.readouterr()
+    assert "searches" in of_plan.out
+    assert not site.storage.exists()
+    assert not site.cache.exists()
+    assert main([file]) == 1
+    assert said in (of_run := capsys.readouterr()).err
+    assert of_plan.err == of_run.err
+
+
+def test_a_plan_says_that_images_are_missing_which_a_probe_alone_shows(
+    tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    use(site, monkeypatch)
+    file = Path(study(tmp_path, dataset="digits"))
+    file.write_text(file.read_text().replace(")\n", ", probes=[Fid(to='busi')])\n"))
+    assert main([str(file), "--plan"]) == 1
+    assert capsys.readouterr().err.startswith("FileNotFoundError: data set 'busi' was not found")
+
+
 def test_a_corrupt_image_is_named_with_its_path(
     tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -141,6 +182,7 @@ def test_a_corrupt_image_is_named_with_its_path(
 
 
 def test_a_plan_of_twenty_thousand_cells_imports_no_torch_and_leaves_nothing_behind(tmp_path: Path, site: Site) -> None:
+    write_images(site.data / "set", a=10, b=10)
     file = study(tmp_path, seed=range(1000), depth=[1, 2, 3, 4], fold=range(1, 6))
     code = (
         "import sys; from sweeper.run import main; code = main([sys.argv[1], '--plan']); "
@@ -151,3 +193,4 @@ def test_a_plan_of_twenty_thousand_cells_imports_no_torch_and_leaves_nothing_beh
     assert found.stdout.splitlines()[-1] == "0 []", found
     assert "20000" in found.stdout
     assert not site.storage.exists()
+    assert not site.cache.exists()

@@ -68,6 +68,8 @@ class Dataset:
     """Where it is described and handed out."""
     task: Literal["multilabel"] | None = None
     """Whether an image may have several classes, or none: labels are then written as `labels` says; None: one each."""
+    packaged: bool = False
+    """Whether a library brings it, so that it is always there."""
 
 
 def task_of(classes: Sequence[str], declared: Literal["multilabel"] | None = None) -> Task:

@@ -36,6 +36,7 @@ def _digits(name: str, wanted: range) -> Dataset:
         patients="each image is its own patient: the writers are not told",
         counts={str(digit): _IMAGES[digit] for digit in wanted},
         url="https://archive.ics.uci.edu/dataset/80",
+        packaged=True,
     )
 
 

@@ -19,7 +19,7 @@ from sweeper.data.dataset import COLUMNS, Metric, make_index, read_index, target
 from sweeper.data.labels import named_in, texts_of
 
 NAMES = sorted(DATASETS)
-ON_DISK = [name for name in NAMES if not name.startswith("digits")]
+ON_DISK = [name for name in NAMES if not DATASETS[name].packaged]
 DECODED = 100
 """Images of a set that are decoded, at most."""
 
@@ -124,6 +124,11 @@ class TestEveryDatasetOnDisk:
         for file in (each for each in tmp_path.rglob("*") if each.is_file()):
             file.write_bytes(file.read_bytes() + b"\0")
         assert dataset.sources(tmp_path, images) != before
+
+
+@pytest.mark.parametrize("name", sorted({*NAMES} - {*ON_DISK}))
+def test_a_packaged_set_needs_no_data_folder(name: str, tmp_path: Path) -> None:
+    assert len(read_index(DATASETS[name], tmp_path / "nowhere")[0])
 
 
 def test_the_digits_are_scikit_learns_own_scaled_to_255() -> None:
