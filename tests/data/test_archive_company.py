@@ -6,13 +6,15 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import archives
 import pandas as pd
 import pytest
-from fakes import draw, write_fake
-from test_archive_faults import NAMES, TEXTS
+from archives import NAMES, TEXTS
+from fakes import draw
 
 from sweeper.data import DATASETS
 
+fakes = archives.fakes  # pytest finds a fixture by the names of the module
 Deed = Callable[[Path], object]
 
 
@@ -79,14 +81,6 @@ DEEDS: tuple[Deed, ...] = (
     files_of_other_systems, folders_of_other_systems, notes_and_tables, a_folder_in_a_folder_of_its_name,
     ends_of_lines_as_on_windows, rows_in_another_order, links_to_everything, an_archive_that_cannot_be_written,
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def fakes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("fakes")
-    for name in NAMES:
-        write_fake(name, root / name)
-    return root
 
 
 @pytest.mark.parametrize("deed", DEEDS, ids=lambda deed: deed.__name__)

@@ -4,23 +4,15 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import archives
 import pytest
-from fakes import SAME_FILES, write_fake
+from archives import NAMES, TEXTS
 
 from sweeper.data import DATASETS
 from sweeper.data.dataset import read_index
 
-OF_MEDMNIST = ("pathmnist", "chestmnist")
-"""The others have their reader and their form."""
-NAMES = sorted(
-    name
-    for name in DATASETS
-    if name not in SAME_FILES
-    and not name.startswith("digits")
-    and ("mnist" not in name or name in (*OF_MEDMNIST, "medical_mnist_64"))
-)
+fakes = archives.fakes  # pytest finds a fixture by the names of the module
 IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".dcm")
-TEXTS = (".csv", ".txt", ".tab", ".xml")
 ARRAYS = (".npz", ".npy", ".h5")
 
 
@@ -96,14 +88,6 @@ FAULTS: tuple[Callable[[Path], list[Path]], ...] = (
     images_cut_short, texts_in_another_encoding, texts_of_nothing, packed_texts, folders_for_texts, pages_for_arrays,
     arrays_cut_short, an_empty_folder, a_file_for_the_folder, no_images,
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def fakes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("fakes")
-    for name in NAMES:
-        write_fake(name, root / name)
-    return root
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
