@@ -16,10 +16,10 @@ from analysis.rates import TRAINING_LOSS
 from analysis.table import as_words
 from analysis.throughput import by_device, by_model
 from sweeper import ledger, store
-from sweeper.asked import Asked
 from sweeper.cell import NEUTRAL, Cell
 from sweeper.data import DATASETS
 from sweeper.gate import SPLIT
+from sweeper.last_start import Start
 from sweeper.live import as_time
 from sweeper.outcome import ATTEMPTS
 from sweeper.site import Site
@@ -46,7 +46,7 @@ def fixed_axes(cells: pd.DataFrame) -> str:
     return ", ".join(f"{axis} {as_words(cells[axis].iloc[:1])[0]}" for axis in told)
 
 
-def progress(cells: pd.DataFrame, site: Site, study: str, begun: Asked | None) -> Row:
+def progress(cells: pd.DataFrame, site: Site, study: str, begun: Start | None) -> Row:
     """Numbers of cells: `declared` (missing where an older version began the study), `finished`, `failed`, `open`."""
     failed = len(ledger.read(site, study).failed)
     declared = begun.declared if begun else None
@@ -113,7 +113,7 @@ def edge_of(rate: float, low: float, high: float) -> str:
     return "lower" if place <= EDGE else "upper" if place >= 1 - EDGE else ""
 
 
-def cost(cells: pd.DataFrame, begun: Asked | None) -> list[str]:
+def cost(cells: pd.DataFrame, begun: Start | None) -> list[str]:
     """Sentences: device time that was predicted, and that was recorded."""
     spent = as_time(float(cells["total_seconds"].sum()))
     said = [f"Recorded: {spent} of training and evaluation for {len(cells)} finished cells; rate trials not counted."]

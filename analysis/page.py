@@ -17,9 +17,9 @@ from analysis.answer import ERROR, Answer, answers
 from analysis.names import drop_keys, name_metric, name_sources
 from analysis.rates import trials
 from analysis.table import as_words, setting_axes
-from sweeper import asked, store
-from sweeper.asked import Asked
+from sweeper import last_start, store
 from sweeper.data import DATASETS
+from sweeper.last_start import Start
 from sweeper.metric import METRICS
 from sweeper.site import Site
 
@@ -55,7 +55,7 @@ def page(study: str, site: Site, files: Sequence[Path]) -> str:
     cells = frames.runs(study, site)
     if cells.empty:
         raise LookupError(f"no cell of study '{study}' is finished at {site.tracking}: run its file first")
-    begun = asked.read(site, study)
+    begun = last_start.read(site, study)
     named = drop_keys(name_sources(cells, site))
     found = answers(named, _test_predictions(study, site))
     tried = trials(study, site)
@@ -96,7 +96,7 @@ def page(study: str, site: Site, files: Sequence[Path]) -> str:
     )
 
 
-def methods(cells: pd.DataFrame, found: Sequence[Answer], begun: Asked | None) -> str:
+def methods(cells: pd.DataFrame, found: Sequence[Answer], begun: Start | None) -> str:
     """A paragraph that a paper could carry."""
     sets = "; ".join(f"{name} ({DATASETS[name].cite})" for name in cells["dataset"].unique())
     sizes = " or ".join(as_words(cells["size"].drop_duplicates().sort_values()))

@@ -17,7 +17,7 @@ from importlib import import_module
 from multiprocessing.pool import ThreadPool
 from typing import TYPE_CHECKING
 
-from sweeper import asked, owner, stages, store
+from sweeper import last_start, owner, stages, store
 from sweeper.grid import StudyError, Sweep, check, load
 from sweeper.plan import AGAIN, Plan
 from sweeper.problems import check_data, check_sources, probe_problems_of, problems
@@ -157,7 +157,7 @@ def _begin(now: Plan, call: _Call) -> None:
     """Says whose a study is and what it is begun for, once nobody else works on it."""
     owner.claim(now, call.file, call.site, join=call.join)
     if now.left:
-        asked.record(now, call.file, call.command, call.site)
+        last_start.record(now, call.file, call.command, call.site)
 
 
 def _unrecorded(sweep: Sweep, site: Site) -> bool:

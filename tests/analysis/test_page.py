@@ -15,7 +15,7 @@ from analysis.account import edge_of
 from analysis.page import write_page
 from analysis.report import report
 from analysis.statistics import bootstrap
-from sweeper import asked, gate, store
+from sweeper import gate, last_start, store
 from sweeper.cell import LrSearch
 from sweeper.data.leakage import Leak
 from sweeper.gate import Judged
@@ -62,7 +62,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     file = site.storage / "small.py"
     file.write_text('"""Does <b>depth</b> matter?\n\nA second paragraph.\n\nA third one."""\n')
     sweep = Sweep(name=STUDY, cells=[*CELLS, FAILED, NOT_RUN])
-    asked.record(plan(sweep, site), file, "python -m sweeper.run small.py", site)
+    last_start.record(plan(sweep, site), file, "python -m sweeper.run small.py", site)
     leak = Leak(kind="near", part="test", other="train", images=3, first=("a", "b"))
     split = Judged(
         dataset="breastmnist", size=28, protocol="sweeper", fold=0, files=None, leaks=(leak,), allowed=REASON
@@ -165,5 +165,5 @@ def test_a_rate_is_at_the_edge_within_a_tenth_of_its_decades() -> None:
 
 
 def test_a_question_is_the_first_two_paragraphs() -> None:
-    assert asked.question_of('"""One\n line.\n\nTwo.\n\nThree."""') == "One line.\nTwo."
-    assert asked.question_of("x = 1") == ""
+    assert last_start.question_of('"""One\n line.\n\nTwo.\n\nThree."""') == "One line.\nTwo."
+    assert last_start.question_of("x = 1") == ""

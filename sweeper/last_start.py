@@ -14,11 +14,12 @@ from sweeper.plan import Plan
 from sweeper.site import Site
 
 _TAG = "sweeper.asked"
+"""Recorded studies have it: it stays."""
 _PARAGRAPHS, _LONGEST = 2, 1500  # characters: MLflow takes 5000 in a tag
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class Start:
     """A start of a study."""
 
     question: str
@@ -36,7 +37,7 @@ class Asked:
 
 def record(planned: Plan, file: str | Path, command: str, site: Site) -> None:
     """Keeps with a study what it is begun for."""
-    asked = Asked(
+    start = Start(
         question=question_of(Path(file).read_text()),
         command=command,
         declared=len(planned.sweep.cells),
@@ -44,13 +45,13 @@ def record(planned: Plan, file: str | Path, command: str, site: Site) -> None:
         seconds=planned.seconds,
         began=time.time(),
     )
-    store.patiently(lambda: store.note(site, planned.sweep.name, {_TAG: json.dumps(asdict(asked))}), site)
+    store.patiently(lambda: store.note(site, planned.sweep.name, {_TAG: json.dumps(asdict(start))}), site)
 
 
-def read(site: Site, study: str) -> Asked | None:
+def read(site: Site, study: str) -> Start | None:
     """What a study was last begun for; None where an older version began it."""
     text = store.notes(site, study).get(_TAG)
-    return Asked(**json.loads(text)) if text else None
+    return Start(**json.loads(text)) if text else None
 
 
 def question_of(source: str) -> str:
