@@ -1,7 +1,9 @@
 """Statistics that a reviewer accepts: intervals, paired tests, corrections, effect sizes, ranks.
 
-`compare` and `compare_across` (by ranks, or by a mixed model) judge recorded cells; `bootstrap` and `delong_test`
-stored predictions. No metric gets another definition here, and nothing imports torch or Ray.
+`compare` and `compare_across` (by ranks, or by a mixed model) judge recorded cells; `bootstrap`, `bootstrap_difference`
+and `delong_test` stored predictions; `rank_groups` ranks settings over targets, and `draw_ranks` draws that. The tests
+that `compare` makes take bare numbers too, of cells that were never recorded here: `corrected_t_test`,
+`signed_rank_test`, `mixed_mean`. No metric gets another definition here, and nothing imports torch or Ray.
 """
 
 from analysis.statistics.comparison import compare, compare_across

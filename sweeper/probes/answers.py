@@ -102,11 +102,6 @@ def answer(ask: Ask, runs: Runs, site: Site) -> Answer:
         raise ValueError(f"{ask.title()}: {error}") from error
 
 
-def rows(ask: Ask, runs: Runs, site: Site) -> pd.DataFrame:
-    """The rows of `answer`."""
-    return answer(ask, runs, site).rows
-
-
 def _rows(ask: Ask, values: list[Value]) -> pd.DataFrame:
     settings = {name: _plain(value) for name, value in asdict(ask.probe).items()}
     known = {"key": ask.cell.key, "probe": ask.probe.name, "probe_key": probe_key(ask.probe), **settings}

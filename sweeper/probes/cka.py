@@ -75,17 +75,6 @@ def cka_pairs(
     return hsic_pairs(xs, ys, estimator=estimator).cka()
 
 
-def cka_of_grams(
-    xs: Sequence[Features], ys: Sequence[Features], *, estimator: Estimator = "debiased"
-) -> npt.NDArray[np.float64]:
-    """`cka_pairs` of layers given as Gram matrices X X^T, (images, images) each, centred or not.
-
-    A common shift of the features that is large against their spread has already cost the products their digits;
-    `cka_pairs` has no such loss. Raises like `cka_pairs`, and for a matrix that is not symmetric.
-    """
-    return hsic_pairs(xs, ys, estimator=estimator, grams=True).cka()
-
-
 def hsic_pairs(
     xs: Sequence[Features], ys: Sequence[Features], *, estimator: Estimator = "debiased", grams: bool = False
 ) -> Hsic:
@@ -95,7 +84,11 @@ def hsic_pairs(
     n (n - 3), the biased one that of the centred ones over (n - 1)^2, n images.
 
     Args:
-        grams: the layers are Gram matrices, not features.
+        grams: the layers are Gram matrices X X^T, (images, images) each, centred or not, in place of features. A common
+            shift of the features that is large against their spread has already cost the products their digits.
+
+    Raises:
+        ValueError: as `cka`; for an empty list; and for a Gram matrix that is not symmetric.
     """
     make: Callable[[Features], _Layer] = _from_gram if grams else _from_features
     left = _layers(xs, make, estimator)

@@ -4,7 +4,7 @@ Parameters and multiply-accumulates are counted by `models.count`; what a whole 
 """
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -102,7 +102,7 @@ def count_memory(
     Counted are the storages of the tensors that torch's operations return, while they live; not what an operation uses
     within itself (a convolution's workspace), nor what an allocator rounds up and holds back, so that a device shows
     more. Attention is counted in its plain form, with all its scores, which fused kernels do not keep: of a transformer
-    a device may show less. `measure_memory` reads a GPU's allocator instead.
+    a device may show less.
 
     Args:
         classes: of the head, >= 2.
@@ -128,68 +128,6 @@ def count_memory(
     return Memory(forward_bytes=living.most, training_bytes=training.most)
 
 
-def measure_memory(
-    model: nn.Module, images: Tensor, labels: Tensor, *, optimizer: MakeOptimizer = torch.optim.AdamW
-) -> Memory:
-    """The most memory that torch's allocator held on a GPU in a forward pass and in a training step.
-
-    Everything that lies on the device counts, so the model and the images should be alone there. The model's weights
-    are changed.
-
-    Args:
-        images: (batch, channels, height, width), on the model's GPU.
-        labels: (batch,), classes, there as well.
-        optimizer: as in `count_memory`.
-
-    Raises:
-        ValueError: the images or the model are not on a GPU, since no other device keeps such a record.
-    """
-    if images.device.type != "cuda":
-        raise ValueError(f"a device of type {images.device.type!r} does not tell its peak memory; use count_memory")
-    _check_device(model, images)
-
-    def forward() -> None:
-        with torch.no_grad():
-            model.eval()(images)
-
-    forward_bytes = _most_allocated(forward, images.device)
-    updates = _updates(model, optimizer)
-    _train(model, images, labels, updates)  # makes the optimizer's state
-    training = _most_allocated(lambda: _train(model, images, labels, updates), images.device)
-    return Memory(forward_bytes=forward_bytes, training_bytes=training)
-
-
-def costs_by_depth(
-    network: Network,
-    *,
-    classes: int,
-    size: int = 224,
-    batch: int = 32,
-    depths: Sequence[int] | None = None,
-    device: str = "cpu",
-    threads: int = 1,
-    seconds: float = 1.0,
-) -> Iterator[dict[str, Any]]:
-    """One row a depth: `depth`, `Cost`'s counts, `Memory`'s bytes, `Latency`'s times and settings, and `size`.
-
-    Args:
-        network: its own depth is not looked at; it counts in the network's grain.
-        depths: numbers of blocks kept; None takes each from 1 to all.
-        device: where time is measured, as `cuda`.
-        threads: as in `latency`, like `seconds`.
-
-    Raises:
-        ValueError: as `count_memory` and `latency`.
-    """
-    if wrong := models.problem(replace(network, depth=None)):
-        raise ValueError(wrong)
-    info = models.MODELS[models.base_name(network.model)]
-    for depth in range(1, info.blocks[network.grain] + 1) if depths is None else depths:
-        cut = cut_at(network, depth)
-        found = costs(cut, classes=classes, size=size, batch=batch, device=device, threads=threads, seconds=seconds)
-        yield {"depth": depth, "size": size, **found}
-
-
 def cut_at(network: Network, depth: int) -> Network:
     """The network cut at a depth; one that is cut where nothing is slimmed yet is not slimmed."""
     if network.slim is None or depth >= network.slim:
@@ -211,8 +149,10 @@ def costs(
     """What one network costs: `Cost`'s counts, `Memory`'s bytes, and `Latency`'s times and settings.
 
     Args:
+        batch: images of the passes that are timed.
         memory_batch: images of the passes whose memory is counted; None is `batch`.
-        device: where time is measured; the rest as in `costs_by_depth`.
+        device: where time is measured, as `cuda`.
+        threads: as in `latency`, like `seconds`.
 
     Raises:
         ValueError: as `count_memory` and `latency`.
@@ -268,14 +208,6 @@ def _train(model: nn.Module, images: Tensor, labels: Tensor, updates: torch.opti
     functional.cross_entropy(model.train()(images), labels).backward()
     updates.step()
     updates.zero_grad(set_to_none=True)
-
-
-def _most_allocated(work: Callable[[], None], device: torch.device) -> int:
-    torch.cuda.synchronize(device)
-    torch.cuda.reset_peak_memory_stats(device)
-    work()
-    torch.cuda.synchronize(device)
-    return torch.cuda.max_memory_allocated(device)
 
 
 def _check_device(model: nn.Module, images: Tensor) -> None:

@@ -1,10 +1,9 @@
-"""How far two data sets lie apart, in the features of one extractor: Frechet distance and kernel distance.
+"""How far two data sets lie apart, in the features of one extractor: the Frechet distance.
 
 The extractor is the caller's, and so is its name beside the number: distances of different extractors do not compare.
 No features are made here.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +13,6 @@ import torch
 
 Features = npt.NDArray[np.floating] | torch.Tensor
 Floats = npt.NDArray[np.float64]
-
-KERNEL_ROWS = 2048
-"""Images of the first set whose kernel values with all of the second are held at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,40 +93,6 @@ def frechet(one: Moments, other: Moments) -> Frechet:
 def fid(one: Features, other: Features) -> Frechet:
     """`frechet` of two sets of features that are there at once; arguments as `moments`."""
     return frechet(moments(one), moments(other))
-
-
-def kid(one: Features, other: Features) -> float:
-    """The kernel distance of two sets of features (Binkowski et al. 2018): unbiased, so that small sets compare.
-
-    The squared maximum mean discrepancy under k(x, y) = (x y / features + 1)^3, by its unbiased estimator over all
-    pairs of images (Gretton et al. 2012, eq. 3), not over random subsets. Around 0 for two draws of one distribution,
-    and then as often negative.
-
-    Args:
-        one: (images, features), numpy or torch, at least two images; computed in float64 on its device.
-        other: (other images, features).
-
-    Raises:
-        ValueError: as `moments`, for a set of one image, and for different numbers of features.
-    """
-    x = _checked(one)
-    y = _checked(other).to(x.device)
-    if x.shape[1] != y.shape[1]:
-        raise ValueError(f"one set has {x.shape[1]} features an image and the other {y.shape[1]}; use one extractor")
-    if min(len(x), len(y)) < 2:
-        raise ValueError(f"the kernel distance needs two images a set; there are {len(x)} and {len(y)}")
-    within = sum(_kernel_within(each) / (len(each) * (len(each) - 1)) for each in (x, y))
-    return within - 2 * _kernel_sum(x, y) / (len(x) * len(y))
-
-
-def _kernel_sum(x: torch.Tensor, y: torch.Tensor) -> float:
-    """Of the kernel over all pairs of an image of x and one of y."""
-    return math.fsum(float((part @ y.T / x.shape[1] + 1).pow(3).sum()) for part in x.split(KERNEL_ROWS))
-
-
-def _kernel_within(x: torch.Tensor) -> float:
-    """Of the kernel over all ordered pairs of two images of x."""
-    return _kernel_sum(x, x) - float((x.square().sum(dim=1) / x.shape[1] + 1).pow(3).sum())
 
 
 def _root(given: Moments) -> Floats:

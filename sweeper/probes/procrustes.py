@@ -16,7 +16,9 @@ def procrustes(x: Features, y: Features) -> float:
     """Procrustes similarity of two layers' features of the same images, in 0..1: ||X^T Y||_* (the nuclear norm).
 
     Both sides are centred over the images and divided by their own Frobenius norm (Ding et al. 2021): rotations, shifts
-    and isotropic scaling of either change nothing. NaN where a side is constant.
+    and isotropic scaling of either change nothing. NaN where a side is constant. Of a similarity s the distance of Ding
+    et al. 2021, ||A||^2 + ||B||^2 - 2 ||A^T B||_*, is 2 - 2 s, and the angle of Williams et al. 2021, a metric between
+    layers, arccos(s).
 
     Args:
         x: (images, features), numpy or torch, any floating type and device; computed in float64.
@@ -33,16 +35,6 @@ def procrustes_pairs(xs: Sequence[Features], ys: Sequence[Features]) -> npt.NDAr
     lefts = [_scaled(x) for x in xs]
     rights = lefts if ys is xs else [_scaled(y) for y in ys]
     return np.array([[_nuclear(left, right) for right in rights] for left in lefts])
-
-
-def procrustes_distance(similarity: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """The distance of Ding et al. 2021, ||A||^2 + ||B||^2 - 2 ||A^T B||_* of sides of size 1: 2 - 2 s, in 0..2."""
-    return 2 - 2 * np.asarray(similarity, dtype=np.float64)
-
-
-def procrustes_angle(similarity: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """The angular distance of Williams et al. 2021, arccos(s), in 0..pi/2 radians: a metric between layers."""
-    return np.arccos(np.asarray(similarity, dtype=np.float64))
 
 
 def _scaled(layer: Features) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """Costs of networks: counted memory against torch's own tracker and a closed form, latency against a known wait."""
 
 import time
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -9,16 +10,7 @@ from torch.distributed._tools.mem_tracker import MemTracker
 
 from sweeper import models
 from sweeper.cell import Network
-from sweeper.probes.cost import (
-    MakeOptimizer,
-    Memory,
-    costs,
-    costs_by_depth,
-    count_memory,
-    cut_at,
-    latency,
-    measure_memory,
-)
+from sweeper.probes.cost import MakeOptimizer, Memory, costs, count_memory, cut_at, latency
 
 SMALL = Network(model="resnet18", depth=2)
 IMAGES = torch.zeros(3, 3, 8, 8)
@@ -75,18 +67,12 @@ def test_an_optimizer_with_state_needs_two_more_numbers_for_each_weight() -> Non
     assert with_state - without >= 2 * 4 * parameters
 
 
-def test_there_is_a_row_for_each_depth_with_the_counts_of_its_network() -> None:
-    rows = list(costs_by_depth(Network(model="resnet18"), classes=2, size=32, batch=2, seconds=1e-3))
-    assert [row["depth"] for row in rows] == [1, 2, 3, 4]
-    for row in rows:
-        counts = models.count(Network(model="resnet18", depth=row["depth"]), classes=2, size=32)
-        assert (row["parameters"], row["macs"]) == (counts.parameters, counts.macs)
-    assert {(row["batch"], row["threads"], row["device"], row["size"]) for row in rows} == {(2, 1, "cpu", 32)}
-
-
-def test_only_the_depths_that_are_asked_for_are_measured() -> None:
-    rows = costs_by_depth(Network(model="resnet18", grain="layer"), classes=2, size=32, depths=[5, 2], seconds=1e-3)
-    assert [row["depth"] for row in rows] == [5, 2]
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+def test_at_each_depth_the_counts_are_those_of_its_network(depth: int) -> None:
+    cut = cut_at(Network(model="resnet18"), depth)
+    found, counts = costs(cut, classes=2, size=32, batch=2, seconds=1e-3), models.count(cut, classes=2, size=32)
+    assert (found["parameters"], found["macs"]) == (counts.parameters, counts.macs)
+    assert (found["batch"], found["threads"], found["device"]) == (2, 1, "cpu")
 
 
 class _Watched(nn.Module):
@@ -129,11 +115,6 @@ def test_a_model_on_another_device_than_its_images_is_refused() -> None:
         latency(nn.Linear(2, 2, device="meta"), IMAGES)
 
 
-def test_a_cpu_does_not_tell_its_peak_memory() -> None:
-    with pytest.raises(ValueError, match="'cpu' does not tell its peak memory; use count_memory"):
-        measure_memory(nn.Linear(8, 2), IMAGES, torch.zeros(3, dtype=torch.long))
-
-
 @pytest.mark.parametrize(
     ("network", "message"),
     [
@@ -151,17 +132,39 @@ def test_a_network_that_cannot_be_built_is_refused_in_one_sentence(network: Netw
 def test_a_gpu_holds_at_least_what_is_counted() -> None:
     counted = count_memory(Network(model="resnet18"), classes=2, size=64, batch=8)
     model = models.build(Network(model="resnet18"), classes=2, size=64).cuda()
-    found = measure_memory(model, torch.zeros(8, 3, 64, 64).cuda(), torch.zeros(8, dtype=torch.long).cuda())
-    assert counted.forward_bytes <= found.forward_bytes < found.training_bytes
-    assert counted.training_bytes <= found.training_bytes
+    images, labels = torch.zeros(8, 3, 64, 64).cuda(), torch.zeros(8, dtype=torch.long).cuda()
+    updates = torch.optim.AdamW(model.parameters())
+
+    def look() -> None:
+        with torch.no_grad():
+            model.eval()(images)
+
+    def train() -> None:
+        nn.functional.cross_entropy(model.train()(images), labels).backward()
+        updates.step()
+        updates.zero_grad()
+
+    forward_bytes = _most_allocated(look)
+    train()  # makes the optimizer's state
+    training_bytes = _most_allocated(train)
+    assert counted.forward_bytes <= forward_bytes < training_bytes
+    assert counted.training_bytes <= training_bytes
+
+
+def _most_allocated(work: Callable[[], None]) -> int:
+    """The most bytes that torch's allocator held meanwhile, of all that lies on the GPU."""
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    work()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated()
 
 
 def test_a_network_cut_before_it_gets_slim_is_not_slimmed() -> None:
     slim = Network(model="resnet18", slim=2, slim_factor=4)
     assert cut_at(slim, 1) == Network(model="resnet18", depth=1)
     assert cut_at(slim, 3) == Network(model="resnet18", depth=3, slim=2, slim_factor=4)
-    found = [row["parameters"] for row in costs_by_depth(slim, classes=2, size=32, batch=2, seconds=0.001)]
-    assert found[:1] == [models.count(Network(model="resnet18", depth=1), classes=2, size=32).parameters]
+    found = [models.count(cut_at(slim, depth), classes=2, size=32).parameters for depth in (1, 2, 3, 4)]
     assert found == sorted(found)
 
 

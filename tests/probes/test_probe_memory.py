@@ -33,7 +33,7 @@ from sweeper import Cka, Knn, ledger
 from sweeper.cell import Cell
 from sweeper.data.loading import load
 from sweeper.pairing import Ask
-from sweeper.probes.answers import rows
+from sweeper.probes.answers import answer
 from sweeper.probes.asked import needed
 from sweeper.probes.making import make, tasks
 
@@ -48,7 +48,7 @@ if sys.argv[4] == "make":
         make(task, site, torch.device("cpu"))
     told = None
 else:
-    told = rows(ask, runs, site)["value"].tolist()
+    told = answer(ask, runs, site).rows["value"].tolist()
 print(json.dumps([before / 1024, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, told]))
 """
 

@@ -32,7 +32,7 @@ from sweeper.models import block_keys, blocks, count
 from sweeper.pairing import Ask, asks
 from sweeper.probe_types import Probe
 from sweeper.probes import making, needs
-from sweeper.probes.answers import rows
+from sweeper.probes.answers import answer
 from sweeper.probes.asked import needed, sums_of, two_sides
 from sweeper.probes.cka import cka_pairs
 from sweeper.probes.cka_batches import batch_sums, merged, minibatch_cka
@@ -87,7 +87,7 @@ def answered(ask: Ask, recorded: tuple[Site, dict[str, Finished]]) -> pd.DataFra
     site, runs = recorded
     for task in tasks(needed(ask, runs, site), site):
         make(task, site, **PLACE)
-    return rows(ask, runs, site)
+    return answer(ask, runs, site).rows
 
 
 def values(ask: Ask, recorded: tuple[Site, dict[str, Finished]], metric: str) -> list[float]:
@@ -225,7 +225,7 @@ def test_a_cut_that_several_depths_have_is_measured_once(tmp_path: Path) -> None
     for task in todo:
         make(task, site, **PLACE)
     assert not tasks(wanted, site)
-    found = [rows(ask, runs, site) for ask in asks(cells, [Cost()])]
+    found = [answer(ask, runs, site).rows for ask in asks(cells, [Cost()])]
     assert [each["block"].max() for each in found] == [2, 4, 3, 4]
     whole = found[1][found[1]["block"] <= 2].drop(columns="key").reset_index(drop=True)
     pd.testing.assert_frame_equal(found[0].drop(columns="key"), whole)
