@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from sweeper.cell import Recipe, seed_of
-from sweeper.finetune.optim import make_optimizer
+from sweeper.finetune.optim import SHARE, make_optimizer
 from sweeper.finetune.schedules import Plateau
 
 
@@ -43,10 +43,19 @@ class Course:
             change=torch.Generator().manual_seed(seed_of("augment", seed)),
         )
 
-    def shorten(self, longest: float) -> None:
-        """Scales the gradients down where their norm, that of all tensors together, is above `longest`."""
-        self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self._parameters(), longest)
+    def begin_step(self, rate: float) -> None:
+        """Drops the last step's gradients, and gives each group of parameters its share of the rate."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group[SHARE]
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def end_step(self, longest: float | None) -> None:
+        """Moves the parameters by the gradients, scaled down where the norm of all together is above `longest`."""
+        if longest is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self._parameters(), longest)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
 
     def state(self) -> dict[str, Any]:
         """A copy in plain values and CPU tensors, of use after a validation alone, the same in every process.

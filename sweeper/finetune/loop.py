@@ -23,7 +23,6 @@ from sweeper.finetune.group import alone, inner, interleave, place, sum_of
 from sweeper.finetune.losses import Loss, make_loss, probabilities
 from sweeper.finetune.metrics import score
 from sweeper.finetune.monitors import DOUBLE_SOFTMAX, LOSS, watched
-from sweeper.finetune.optim import SHARE
 from sweeper.finetune.schedules import Rates, rates_of, stretch
 from sweeper.finetune.view import EVALUATION_BATCH, View, forward, lay_out, train_mode
 from sweeper.metric import Task
@@ -102,9 +101,7 @@ def epochs(
         for step in taken:
             batch, labels = batches[step % steps], answers[step % steps]
             now = rates.at(step, reductions=course.plateau.reductions)
-            for group in course.optimizer.param_groups:
-                group["lr"] = now * group[SHARE]
-            course.optimizer.zero_grad(set_to_none=True)
+            course.begin_step(now)
             # The whole batch is changed before it is shared out: the draws do not depend on the number of processes.
             shown = AUGMENTS[augment](move(data.train.tensor(batch.numpy()), view.device), course.change)[rank::world]
             pieces, mass = min(parts, max(len(shown), 1)), loss.mass(labels)
@@ -114,22 +111,14 @@ def epochs(
                     part = loss.total(forward(model, some, view).float(), theirs)
                     course.scaler.scale(part / (mass / world)).backward()  # processes average their gradients
                 total += part.detach()
-            if recipe.clip is not None:
-                course.shorten(recipe.clip)
-            course.scaler.step(course.optimizer)
-            course.scaler.update()
+            course.end_step(recipe.clip)
             images, masses = images + len(batch), masses + mass
         train_loss = sum_of(total) / float(masses)
         trained = time.perf_counter()
         where = f"in epoch {math.ceil(number / recipe.validations)} at rate {lr:g}"
         if not math.isfinite(train_loss):
             raise DivergedError(f"the training loss became {train_loss} {where}")
-        scores: dict[str, float] = {}
-        if rate is None:
-            logits = _logits(inner(model), data.val, view, at_once)  # not DDP: shares differ
-            if not np.isfinite(logits).all():
-                raise DivergedError(f"validation predictions are no longer finite {where}")
-            scores = _judge(logits, data, recipe, loss)
+        scores = _judge(inner(model), data, recipe, loss, view, at_once, where) if rate is None else {}
         if recipe.schedule == "plateau" and taken.stop > rates.rising:
             course.plateau.see(watched(scores, recipe.monitor, data.metric), recipe.plateau)
         if number % recipe.validations == 0:
@@ -188,8 +177,13 @@ def _logits(model: nn.Module, part: Part, view: View, batch: int) -> np.ndarray:
         return interleave([each.cpu().numpy() for each in found], len(part))
 
 
-def _judge(logits: np.ndarray, data: Loaded, recipe: Recipe, loss: Loss) -> dict[str, float]:
-    """The scores of the validation part, the recipe's loss among them."""
+def _judge(
+    model: nn.Module, data: Loaded, recipe: Recipe, loss: Loss, view: View, batch: int, where: str
+) -> dict[str, float]:
+    """The scores of the validation part, the recipe's loss among them; the model is not DDP's, whose shares differ."""
+    logits = _logits(model, data.val, view, batch)
+    if not np.isfinite(logits).all():
+        raise DivergedError(f"validation predictions are no longer finite {where}")
     found = probabilities(logits, recipe.loss, data.task)
     scores = score(prediction_table(data.val, "val", found), data.task)
     scores[LOSS] = loss.mean(logits, data.val.labels)
