@@ -13,7 +13,6 @@ import json
 import math
 import os
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +23,8 @@ from pathlib import Path
 from typing import Self
 
 from filelock import FileLock, Timeout
+
+from sweeper.work import now_in
 
 EXPIRY_SECONDS = 60.0
 """A holder whose last heartbeat is older has lost the lease, even if its process exists."""
@@ -212,9 +213,7 @@ def _silence(folder: Path, holder: Holder) -> float:
 
     The present is read first, so that a pause of this process between the two readings cannot make the holder older.
     """
-    with tempfile.NamedTemporaryFile(dir=folder, prefix="now-") as mine:  # GlusterFS tells no time of one without name
-        os.utime(mine.fileno())
-        now = os.fstat(mine.fileno()).st_mtime
+    now = now_in(folder)
     try:
         with _file(folder, holder.token, "beat").open("rb") as beat:  # opening makes NFS ask its server again
             return now - os.fstat(beat.fileno()).st_mtime

@@ -12,10 +12,12 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from mounted import by_gluster, by_ssh
 
 from sweeper.lease import Lease, LeaseLostError, acquire
 
@@ -107,6 +109,17 @@ def test_a_token_grows_by_one_with_each_acquisition(folder: Path) -> None:
         with acquire(folder, patience=LIMIT) as lease:
             tokens.append(lease.token)
     assert tokens == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("served", [by_gluster, by_ssh])
+def test_a_study_is_taken_over_on_a_folder_that_is_served(
+    tmp_path: Path, served: Callable[[Path], AbstractContextManager[tuple[Path, Path]]]
+) -> None:
+    with served(tmp_path / "mounts") as (shared, _):
+        for token in (1, 2):
+            with acquire(shared / "thorax", patience=LIMIT) as lease:
+                assert lease.token == token
+                lease.check()
 
 
 def test_a_held_lease_passes_its_check(folder: Path) -> None:
