@@ -1,13 +1,15 @@
-"""Whether every machine of a cluster sees the data, writes to the storage and has room for its cache.
+"""Whether every machine of a cluster sees the data, writes to the storage, sees its locks and has room for its cache.
 
 Asked before the first cell: a folder that is not mounted on one machine of ten would fail every cell that comes there.
 """
 
 import os
 import socket
+import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from sweeper.locks import held, unseen
 from sweeper.site import Site
 
 _SECONDS_BETWEEN_LOOKS = 1.0
@@ -68,16 +71,14 @@ def seen(site: Site) -> list[Seen]:
         OSError: when the driver itself cannot write to the storage.
     """
     names = sorted(os.listdir(site.data)) if site.data.is_dir() else None
-    try:
-        site.storage.mkdir(parents=True, exist_ok=True)
-        sign = site.storage / f"seen-{token_hex(8)}"
-        sign.write_text(sign.name)
-    except OSError as error:
-        raise OSError(f"{socket.gethostname()}: storage {site.storage} cannot be written: {error}") from error
-    try:
+    sign = site.storage / f"seen-{token_hex(8)}"
+    with ExitStack() as meanwhile:
+        try:
+            site.storage.mkdir(parents=True, exist_ok=True)
+            meanwhile.enter_context(held(sign))
+        except (OSError, sqlite3.Error) as error:
+            raise OSError(f"{socket.gethostname()}: storage {site.storage} cannot be written: {error}") from error
         return _answers(partial(_look, site, sign, names))
-    finally:
-        sign.unlink()
 
 
 def _answers(look: Callable[[], tuple[str, list[str]]]) -> list[Seen]:
@@ -121,6 +122,8 @@ def _of_storage(storage: Path, sign: Path) -> Iterator[str]:
         yield f"storage {storage} is not the folder that the head has there: mount the same one"
     elif problem := _unwritable(storage):
         yield f"storage {storage} cannot be written ({problem}): let this user write there"
+    elif problem := _unlockable(sign):
+        yield f"storage {storage} {problem}: mount it with locks that all machines share, or use another file system"
 
 
 def _of_data(data: Path, names: Sequence[str] | None) -> Iterator[str]:
@@ -140,6 +143,17 @@ def _of_cache(cache: Path) -> Iterator[str]:
         return
     if problem := _unwritable(cache):
         yield f"cache {cache} cannot be written ({problem}): let this user write there, or set SWEEPER_CACHE"
+
+
+def _unlockable(sign: Path) -> str | None:
+    """What is wrong with the locks there, if anything: what the head holds must not be had."""
+    try:
+        kinds = unseen(sign)
+    except (OSError, sqlite3.Error) as error:
+        return f"has no locks ({error})"
+    return (
+        f"keeps locks ({', '.join(kinds)}) to one machine, so that two could write one file at once" if kinds else None
+    )
 
 
 def _unwritable(folder: Path) -> str | None:
