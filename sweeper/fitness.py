@@ -43,13 +43,13 @@ def refuse_unfit(storage: Path) -> None:
 def refuse_unshared(site: Site, say: Callable[[str], None] = print) -> None:
     """Passes unless a driver on another machine uses the storage now, and its locks do not reach this one.
 
-    Asked before SQLite is: it takes a transaction of such a driver for one that a kill left, and undoes it. Where one
-    may only read, nothing is asked.
+    Asked before SQLite is: it takes a transaction of such a driver for one that a kill left, and undoes it. Where a
+    server keeps the record, or one may only read, nothing is asked.
 
     Raises:
         OSError: naming the study and its driver.
     """
-    if os.access(site.storage, os.W_OK):
+    if site.tracking.startswith("sqlite:") and os.access(site.storage, os.W_OK):
         for name in sorted(iglob("*/lease.json", root_dir=site.study(""))):
             lease.refuse_unshared((site.study("") / name).parent, say)
 

@@ -183,8 +183,8 @@ def refuse_unshared(folder: Path, say: Callable[[str], None] = print) -> None:
         if len(beats - {-math.inf}) > 2:
             raise OSError(
                 f"study {folder.name} is run by {holder}, whose lock in {folder} is not seen on this machine, so that "
-                "the two would spoil one another's files: mount the storage with locks on both, or wait until that "
-                "driver has ended"
+                "two would write one database: mount the storage with locks on both, have a server keep the record "
+                "(MLFLOW_TRACKING_URI), or wait until that driver has ended"
             )
         time.sleep(_POLL_SECONDS)
 
