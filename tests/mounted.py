@@ -81,23 +81,23 @@ def bucket(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def by_gluster(folder: Path) -> Iterator[tuple[Path, Path]]:
-    """One folder as two machines have it by GlusterFS."""
+def by_gluster(folder: Path, *, cached: bool = True) -> Iterator[tuple[Path, Path]]:
+    """One folder as two machines have it by GlusterFS, whose locks they share.
+
+    Args:
+        cached: whether each machine keeps what it has read for a while, as GlusterFS is mounted by itself.
+    """
     _need("glusterfs", "glusterfsd", "fusermount3")
     folder.mkdir()
     (folder / "files").mkdir()
     with socket.create_server(("127.0.0.1", 0)) as free:
         port, words = free.getsockname()[1], {}
     for name, text in (("glusterfsd", _GLUSTER_SERVER), ("glusterfs", _GLUSTER_CLIENT)):
-        (folder / f"{name}.vol").write_text(text.format(folder=folder / "files", port=port))
-        words[name] = [
-            name,
-            "--no-daemon",
-            "--volfile",
-            str(folder / f"{name}.vol"),
-            "--log-file",
-            f"{folder}/{name}.log",
-        ]
+        file = folder / f"{name}.vol"
+        file.write_text(text.format(folder=folder / "files", port=port))
+        words[name] = [name, "--no-daemon", "--volfile", str(file), "--log-file", f"{file}.log"]
+    if not cached:
+        words["glusterfs"] += ["--direct-io-mode=enable", "--attribute-timeout=0", "--entry-timeout=0"]
     server = subprocess.Popen(words["glusterfsd"])
     try:
         _until(lambda: _listens(port), server)  # who comes first tries again after 3 s

@@ -19,12 +19,15 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from sweeper import tally
 from sweeper.locks import held, unseen
 from sweeper.site import Site
 
 _SECONDS_BETWEEN_LOOKS = 1.0
 _ANSWER_SECONDS = 120.0
 """For a machine that is there: a task waits for the start of a process, at worst."""
+_COUNTED = 5
+"""Transactions of the other machine: in fewer it might meet nothing that it had read before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +61,7 @@ def check_places(site: Site, *, gpus: bool, say: Callable[[str], None] = print) 
     elif len(_alive()) == 1:
         return
     wrong = [f"{each.host} ({each.node}): {problem}" for each in seen(site) for problem in each.problems]
+    wrong = wrong or _of_record(site)
     if wrong:
         raise OSError("; ".join(wrong))
 
@@ -98,6 +102,54 @@ def _answers(look: Callable[[], tuple[str, list[str]]]) -> list[Seen]:
 
 def _offer_cpus() -> bool:
     return any(node["Resources"].get("CPU", 0) >= 1 for node in _alive())
+
+
+def _of_record(site: Site) -> list[str]:
+    """What is wrong with a record in SQLite: this machine and one other count in one database, and none may be lost.
+
+    One is enough, since a cluster's machines mount the storage alike; one that leaves meanwhile says nothing.
+    """
+    mine = ray.get_runtime_context().get_node_id()
+    others = [node["NodeID"] for node in _alive() if node["NodeID"] != mine]
+    if not others or not site.tracking.startswith("sqlite:"):
+        return []
+    database = site.storage / f"seen-{token_hex(8)}.db"
+    try:
+        why = _lost(database, others[0])
+    except sqlite3.Error as error:
+        why = str(error)
+    finally:
+        for path in (database, database.with_name(f"{database.name}-journal")):
+            path.unlink(missing_ok=True)
+    remedy = "have a server keep the record (MLFLOW_TRACKING_URI), or mount the storage without caches of its client"
+    return [f"storage {site.storage} cannot keep SQLite's files for several machines ({why}): {remedy}"] if why else []
+
+
+def _lost(database: Path, node: str) -> str | None:
+    """What of the transactions that this machine and another make at once is lost, if any is."""
+    tally.begin(database)
+    task = ray.remote(num_cpus=0, max_retries=0)(lambda: _count(database))
+    theirs = task.options(scheduling_strategy=_there(node)).remote()
+    mine, end = 0, time.monotonic() + _ANSWER_SECONDS
+    while not ray.wait([theirs], timeout=0)[0]:
+        if time.monotonic() > end:
+            return f"another machine does not count in {_ANSWER_SECONDS:g} s"
+        mine += tally.count(database, 1)
+    if node not in {each["NodeID"] for each in _alive()}:
+        return None
+    if problem := ray.get(theirs):
+        return problem
+    lost = mine + _COUNTED - tally.counted(database)
+    return f"of {mine + _COUNTED} transactions of two machines {lost} are lost" if lost else None
+
+
+def _count(database: Path) -> str | None:
+    """Runs on the other machine: counts there, and says why it cannot."""
+    try:
+        tally.count(database, _COUNTED)
+    except sqlite3.Error as error:
+        return str(error)
+    return None
 
 
 def _alive() -> list[dict[str, Any]]:
