@@ -8,12 +8,10 @@ token is a fencing token (Kleppmann 2016): it grows with each acquisition and is
 """
 
 import dataclasses
-import errno
 import json
 import math
 import os
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +23,9 @@ from typing import Self
 
 from filelock import FileLock, Timeout
 
+from sweeper.locks import is_unlocked, kernel, locked
+from sweeper.work import now_in
+
 EXPIRY_SECONDS = 60.0
 """A holder whose last heartbeat is older has lost the lease, even if its process exists."""
 BEAT_SECONDS = 5.0
@@ -34,8 +35,8 @@ _POLL_SECONDS = 0.2
 _SAY_SECONDS = 60.0
 _LOCK_SECONDS = 30.0
 _QUIET_BEATS = 3
+_STALE_SECONDS = 30.0  # sshfs shows the time that a file had 20 s ago
 _KEPT = "what it has finished is kept; run the same command again"
-_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
 
 
 class LeaseLostError(RuntimeError):
@@ -165,6 +166,29 @@ def acquire(
         time.sleep(_POLL_SECONDS)
 
 
+def refuse_unshared(folder: Path, say: Callable[[str], None] = print) -> None:
+    """Passes unless another machine's driver runs the study that lies in `folder`, and its lock is not seen here.
+
+    Locks that stay on one machine let two write to one SQLite file at once, which spoils it. A free lock is no proof:
+    its holder may have died just now. That its heart beats twice more is. Raises OSError where that is so.
+    """
+    holder = _read(folder)
+    if holder is None or holder.kernel == kernel():
+        return
+    beats: set[float] = set()
+    while _silence(folder, holder) < _STALE_SECONDS and is_unlocked(_file(folder, holder.token, "lock")):
+        if not beats:
+            say(f"study {folder.name}: looking whether {holder} still runs, whose lock is free")
+        beats.add(_last_beat(folder, holder))
+        if len(beats - {-math.inf}) > 2:
+            raise OSError(
+                f"study {folder.name} is run by {holder}, whose lock in {folder} is not seen on this machine, so that "
+                "two would write one database: mount the storage with locks on both, have a server keep the record "
+                "(MLFLOW_TRACKING_URI), or wait until that driver has ended"
+            )
+        time.sleep(_POLL_SECONDS)
+
+
 def _claim(folder: Path, expiry_seconds: float, beat_seconds: float) -> Lease | None:
     """The lease, unless another driver took it first; a death between any two steps leaves the study free."""
     with _critical(folder), ExitStack() as undo:
@@ -174,13 +198,13 @@ def _claim(folder: Path, expiry_seconds: float, beat_seconds: float) -> Lease | 
         holder = Holder(
             token=last.token + 1 if last else 1,
             host=socket.gethostname(),
-            kernel=_kernel(),
+            kernel=kernel(),
             pid=os.getpid(),
             since=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
             beat_seconds=beat_seconds,
             expiry_seconds=expiry_seconds,
         )
-        lock = _locked(_file(folder, holder.token, "lock"), seconds=0)
+        lock = locked(_file(folder, holder.token, "lock"), seconds=0)
         undo.callback(lock.release)
         _file(folder, holder.token, "beat").touch()
         _write(folder, holder)  # from here on the token is taken
@@ -194,17 +218,9 @@ def _is_gone(folder: Path, holder: Holder) -> bool:
     silent = _silence(folder, holder)
     if silent > holder.expiry_seconds:
         return True
-    if holder.kernel != _kernel() and silent <= _QUIET_BEATS * holder.beat_seconds:
+    if holder.kernel != kernel() and silent <= _QUIET_BEATS * holder.beat_seconds:
         return False  # some mounts keep locks to one host: a free lock of another host proves nothing while it beats
-    return _is_unlocked(folder, holder.token)
-
-
-def _is_unlocked(folder: Path, token: int) -> bool:
-    try:
-        _locked(_file(folder, token, "lock"), seconds=0).release()
-    except Timeout:
-        return False
-    return True
+    return is_unlocked(_file(folder, holder.token, "lock"))
 
 
 def _silence(folder: Path, holder: Holder) -> float:
@@ -212,14 +228,15 @@ def _silence(folder: Path, holder: Holder) -> float:
 
     The present is read first, so that a pause of this process between the two readings cannot make the holder older.
     """
-    with tempfile.NamedTemporaryFile(dir=folder, prefix="now-") as mine:  # GlusterFS tells no time of one without name
-        os.utime(mine.fileno())
-        now = os.fstat(mine.fileno()).st_mtime
+    return now_in(folder) - _last_beat(folder, holder)
+
+
+def _last_beat(folder: Path, holder: Holder) -> float:
     try:
         with _file(folder, holder.token, "beat").open("rb") as beat:  # opening makes NFS ask its server again
-            return now - os.fstat(beat.fileno()).st_mtime
+            return os.fstat(beat.fileno()).st_mtime
     except FileNotFoundError:
-        return math.inf
+        return -math.inf
 
 
 def _sentence(folder: Path, holder: Holder) -> str:
@@ -265,7 +282,7 @@ def _remove_others(folder: Path, token: int) -> None:
 def _critical(folder: Path) -> Iterator[None]:
     """The few steps that one process at a time may take."""
     try:
-        lock = _locked(folder / "lease.lock", seconds=_LOCK_SECONDS)
+        lock = locked(folder / "lease.lock", seconds=_LOCK_SECONDS)
     except Timeout as error:
         raise TimeoutError(
             f"{error.lock_file} was locked by another process for {_LOCK_SECONDS:g} s, which takes milliseconds: "
@@ -275,24 +292,6 @@ def _critical(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _locked(path: Path, *, seconds: float) -> FileLock:
-    """The lock, kept by the kernel: filelock's substitute for systems without, a mere file, would outlive a SIGKILL."""
-    lock = FileLock(path, thread_local=False, fallback_to_soft=False)
-    try:
-        lock.acquire(timeout=seconds)
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
-        remedy = "mount it with locks, or point SWEEPER_STORAGE at a file system that has them"
-        raise OSError(error.errno, f"{path.parent} lies on a file system without file locks: {remedy}") from error
-    return lock
-
-
-def _kernel() -> str:
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    return boot.read_text().strip() if boot.exists() else socket.gethostname()
 
 
 def _clock() -> float:

@@ -17,7 +17,7 @@ from importlib import import_module
 from multiprocessing.pool import ThreadPool
 from typing import TYPE_CHECKING
 
-from sweeper import last_start, owner, stages, store
+from sweeper import fitness, last_start, owner, stages, store
 from sweeper.grid import StudyError, Sweep, check, load
 from sweeper.plan import AGAIN, Plan
 from sweeper.problems import check_data, check_sources, probe_problems_of, problems
@@ -68,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sweeps = load(options.file, small=options.small)
         check(sweeps, problems, probe_problems_of)
         check_sources(sweeps, site)
+        fitness.refuse_unshared(site, CONSOLE.print)
         plans = stages.plans(sweeps, site, options.again)
         say_plans(plans)
         if not options.plan:
@@ -110,6 +111,7 @@ def _do(needed: Sequence[Plan], sweeps: Sequence[Sweep], plans: Sequence[Plan], 
         needed: those of `plans` of which anything is left.
     """
     failures: list[Failure] = []
+    fitness.refuse_unfit(call.site.storage)
     judged = _judge([each.sweep for each in needed], call.site)
     aside = ThreadPool(1)  # whose thread no exit waits for
     opened = aside.apply_async(lambda: (_open(needed, judged, call), import_module("sweeper.study")))

@@ -12,12 +12,14 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from mounted import by_gluster, by_ssh
 
-from sweeper.lease import Lease, LeaseLostError, acquire
+from sweeper.lease import Lease, LeaseLostError, acquire, refuse_unshared
 
 LIMIT = 60.0
 """Seconds after which a test gives up; nothing here is expected to come near."""
@@ -107,6 +109,17 @@ def test_a_token_grows_by_one_with_each_acquisition(folder: Path) -> None:
         with acquire(folder, patience=LIMIT) as lease:
             tokens.append(lease.token)
     assert tokens == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("served", [by_gluster, by_ssh])
+def test_a_study_is_taken_over_on_a_folder_that_is_served(
+    tmp_path: Path, served: Callable[[Path], AbstractContextManager[tuple[Path, Path]]]
+) -> None:
+    with served(tmp_path / "mounts") as (shared, _):
+        for token in (1, 2):
+            with acquire(shared / "thorax", patience=LIMIT) as lease:
+                assert lease.token == token
+                lease.check()
 
 
 def test_a_held_lease_passes_its_check(folder: Path) -> None:
@@ -338,6 +351,52 @@ def test_another_machines_free_lock_counts_once_its_heart_is_silent(folder: Path
     another_machines(folder, beat_seconds=0.1)
     with acquire(folder, patience=LIMIT) as lease:
         assert lease.token == 2
+
+
+@pytest.fixture
+def beating(folder: Path, start: Start) -> "subprocess.Popen[str]":
+    """Another machine's driver, whose lock is not seen here while its heart beats."""
+    holder = hold(start)
+    assert line(holder) == "1"
+    kill(holder)
+    another_machines(folder, beat_seconds=0.1)
+    process = start("""
+        print("beats", flush=True)
+        while True:
+            os.utime(folder / "holder-1.beat")
+            time.sleep(0.1)
+    """)
+    assert line(process) == "beats"
+    return process
+
+
+def test_another_machines_driver_whose_lock_is_not_seen_is_refused(
+    folder: Path, beating: "subprocess.Popen[str]"
+) -> None:
+    said: list[str] = []
+    with pytest.raises(OSError, match=r"^study thorax is run by pid \d+ on .* \(token 1\), whose lock in .* not seen"):
+        refuse_unshared(folder, said.append)
+    assert len(said) == 1
+
+
+def test_another_machines_driver_that_died_is_not_refused(
+    folder: Path, beating: "subprocess.Popen[str]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeper.lease._STALE_SECONDS", 1.0)
+    kill(beating)
+    refuse_unshared(folder)
+
+
+def test_another_machines_driver_whose_lock_is_seen_is_not_refused(folder: Path, start: Start) -> None:
+    """The lock stays with the process whose lease another takes over."""
+    assert line(hold(start)) == "1"
+    another_machines(folder, beat_seconds=0.1)
+    refuse_unshared(folder)
+
+
+def test_a_driver_on_this_machine_is_not_refused(folder: Path, start: Start) -> None:
+    assert line(hold(start)) == "1"
+    refuse_unshared(folder)
 
 
 def test_a_share_that_goes_away_for_long_loses_the_lease_and_says_why(folder: Path) -> None:

@@ -226,3 +226,9 @@ def until(reached: Callable[[], bool], seconds: float = 60) -> None:
             return
         waiting.wait(0.2)
     raise AssertionError("it never came")
+
+
+@pytest.mark.usefixtures("mixed")
+def test_nodes_that_share_a_disk_pass_and_nothing_is_left_of_what_was_tried(site: Site) -> None:
+    check_places(site, gpus=False)
+    assert list(site.storage.iterdir()) == []

@@ -1,21 +1,23 @@
 """What a machine says of a site's folders: one sentence for each that is not as it must be."""
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 from sweeper.cluster.places import _look
+from sweeper.locks import held
 from sweeper.site import Site
 
 
 @pytest.fixture
-def whole(site: Site) -> Site:
-    """A site that is as it must be, with one image set."""
+def whole(site: Site) -> Iterator[Site]:
+    """A site that is as it must be, with one image set, while the head holds its sign."""
     for folder in (site.data / "busi", site.storage):
         folder.mkdir(parents=True)
-    (site.storage / "sign").touch()
-    return site
+    with held(site.storage / "sign"):
+        yield site
 
 
 def _problems(site: Site, names: list[str] | None = None) -> list[str]:
@@ -27,8 +29,9 @@ def test_nothing_is_wrong_where_all_is_there(whole: Site) -> None:
 
 
 def test_nothing_is_left_where_a_machine_was_looked_at(whole: Site) -> None:
+    before = sorted(whole.storage.iterdir())
     _problems(whole)
-    assert sorted(path.name for path in whole.storage.iterdir()) == ["sign"]
+    assert sorted(whole.storage.iterdir()) == before
     assert list(whole.cache.iterdir()) == []
 
 
@@ -41,6 +44,16 @@ def test_a_folder_of_the_same_name_is_not_the_shared_one(whole: Site) -> None:
     (whole.storage / "sign").unlink()
     assert _problems(whole) == [
         f"storage {whole.storage} is not the folder that the head has there: mount the same one"
+    ]
+
+
+def test_a_storage_whose_locks_stay_on_one_machine_is_named(whole: Site) -> None:
+    """Another folder of the same content is what a machine sees that does not see the head's locks."""
+    there = replace(whole, storage=whole.storage.with_name("there"))
+    shutil.copytree(whole.storage, there.storage)
+    assert _problems(there) == [
+        f"storage {there.storage} keeps locks (flock, SQLite's) to one machine, so that two could write one file at "
+        "once: mount it with locks that all machines share, or use another file system"
     ]
 
 
