@@ -29,6 +29,8 @@ pytestmark = [
 ]
 SEED = int(os.environ.get("SWEEPER_CHAOS_SEED", "0"))
 KILLS = int(os.environ.get("SWEEPER_CHAOS_KILLS", "20"))
+_SPARE = 5
+"""Kills that are drawn besides: the last ones come too late where the machine is quick, for a study that has ended."""
 STUDY = """
 from sweeper import L2, Cka, Knn, LrSearch, Sweep, grid
 common = dict(model="cbr_mini", size=16, epochs=20)
@@ -110,9 +112,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Killing:
-    places = ["driver", "trial", "raylet", "trial", "driver", "trial", "GCS"] * KILLS
+    places = ["driver", "trial", "raylet", "trial", "driver", "trial", "GCS"] * (KILLS + _SPARE)
     killing = Killing(place(tmp_path_factory.mktemp("killed"), STUDY, cells=60), random.Random(SEED))
-    killing.run(places[:KILLS], -0.1, 0.95)  # later ones may come when it has ended
+    killing.run(places[: KILLS + _SPARE], -0.1, 0.95)
     return killing
 
 
@@ -137,7 +139,7 @@ def _ended(here: Place) -> Place:
 
 def test_a_study_killed_anywhere_ends_with_the_table_of_an_undisturbed_one(killed: Killing, undisturbed: Place) -> None:
     print("\n".join(killed.kills))
-    assert len(killed.kills) == KILLS
+    assert len(killed.kills) >= KILLS
     assert_equal(killed.here, undisturbed)
 
 
