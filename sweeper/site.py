@@ -17,7 +17,7 @@ import platformdirs
 class Site:
     """Four places and one limit; every worker of a cluster must see the same ones.
 
-    A folder is given as a path or a `file://` URL; a bucket, as `s3://`, must be mounted.
+    A folder is given as a path or a `file://` URL; a bucket, as `s3://`, can be `data` alone, and mounted.
     """
 
     data: Path
@@ -68,5 +68,7 @@ def _path(variable: str, default: Path) -> Path:
     if url.scheme == "file" and url.netloc in ("", "localhost"):
         given = unquote(url.path)
     elif "://" in given:
-        raise ValueError(f"{variable} is {given}, but files are read as those of a folder: mount it, and name its path")
+        mounted = variable == "SWEEPER_DATA" or url.scheme == "file"  # what is written a bucket does not keep safely
+        remedy = "mount it, and name its path" if mounted else "name one of a disk or of a file server"
+        raise ValueError(f"{variable} is {given}, but files are read as those of a folder: {remedy}")
     return Path(given).expanduser().absolute()
