@@ -17,19 +17,6 @@ if TYPE_CHECKING:
     from queueing import Begin
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
-_LONGEST = ("test_run", "test_activations", "test_run_failures", "test_tuning")
-"""Minutes each."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first, since each goes to one process as a whole, and then the others that start Ray."""
-
-    def place(item: pytest.Item) -> int:
-        if item.path.stem in _LONGEST:
-            return _LONGEST.index(item.path.stem)
-        return len(_LONGEST) + (item.get_closest_marker("ray") is None)
-
-    items.sort(key=place)
 
 
 @pytest.fixture
