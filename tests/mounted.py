@@ -19,7 +19,7 @@ _DEBIAN = {"sshfs": "sshfs", "rclone": "rclone", "fusermount3": "fuse3"}
 _DEBIAN |= {"glusterfs": "glusterfs-client", "glusterfsd": "glusterfs-server"}
 _SFTP = Path("/usr/lib/openssh/sftp-server")
 _START_SECONDS = 30
-_GLUSTER_SERVER = """
+GLUSTER_SERVER = """
 volume files
   type storage/posix
   option directory {folder}
@@ -32,22 +32,24 @@ volume server
   type protocol/server
   option transport-type tcp
   option transport.address-family inet
-  option transport.socket.bind-address 127.0.0.1
+  option transport.socket.bind-address {address}
   option transport.socket.listen-port {port}
   option auth.addr.locks.allow *
   subvolumes locks
 end-volume
 """
-_GLUSTER_CLIENT = """
+GLUSTER_CLIENT = """
 volume remote
   type protocol/client
   option transport-type tcp
   option transport.address-family inet
-  option remote-host 127.0.0.1
+  option remote-host {address}
   option remote-port {port}
   option remote-subvolume locks
+  option ping-timeout 10
 end-volume
 """
+"""Both ends of a folder that is served, as GlusterFS reads them; who does not answer for 10 s is given up."""
 
 
 @contextmanager
@@ -94,9 +96,9 @@ def by_gluster(folder: Path, *, cached: bool = True) -> Iterator[tuple[Path, Pat
     (folder / "files").mkdir()
     with socket.create_server(("127.0.0.1", 0)) as free:
         port, words = free.getsockname()[1], {}
-    for name, text in (("glusterfsd", _GLUSTER_SERVER), ("glusterfs", _GLUSTER_CLIENT)):
+    for name, text in (("glusterfsd", GLUSTER_SERVER), ("glusterfs", GLUSTER_CLIENT)):
         file = folder / f"{name}.vol"
-        file.write_text(text.format(folder=folder / "files", port=port))
+        file.write_text(text.format(folder=folder / "files", address="127.0.0.1", port=port))
         words[name] = [name, "--no-daemon", "--volfile", str(file), "--log-file", f"{file}.log"]
     if not cached:
         words["glusterfs"] += ["--direct-io-mode=enable", "--attribute-timeout=0", "--entry-timeout=0"]

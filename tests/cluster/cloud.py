@@ -1,7 +1,7 @@
 """A cloud on this machine: hosts are switched on as Ray's autoscaler asks for them, and off as it ends them.
 
 The cluster is `cluster.yaml` itself but for what AWS alone knows (machines, image, file system) and what is installed;
-the kinds of nodes, their limits, how they are set up and started, and that idle ones end, are what stands there.
+the kinds of nodes, how they are set up and started, and that idle ones end, are what stands there.
 """
 
 import json

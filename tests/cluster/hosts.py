@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mounted import GLUSTER_CLIENT, GLUSTER_SERVER
 from processes import Process, end, tree
 
 SHARED = Path("/srv/shared")
@@ -33,6 +34,7 @@ _SERVING = {"glusterfsd": "glusterfs-server", "glusterfs": "glusterfs-client"}
 _LARGEST = 20
 """Hosts that have a name from the start."""
 _START_SECONDS = 60
+_FILES_PORT = 24007
 _PERIOD = 20_000
 """Microseconds in which a host that has a share of a core gets it: shorter than what is timed, longer than a switch."""
 STORE_BYTES = 200_000_000
@@ -87,42 +89,6 @@ UsePAM no
 PidFile none
 MaxStartups 100
 MaxSessions 100
-"""
-
-
-_SERVER = """
-volume files
-  type storage/posix
-  option directory {folder}
-end-volume
-volume locks
-  type features/locks
-  subvolumes files
-end-volume
-volume threads
-  type performance/io-threads
-  subvolumes locks
-end-volume
-volume server
-  type protocol/server
-  option transport-type tcp
-  option transport.address-family inet
-  option transport.socket.bind-address {address}
-  option transport.socket.listen-port 24007
-  option auth.addr.threads.allow *
-  subvolumes threads
-end-volume
-"""
-_CLIENT = """
-volume remote
-  type protocol/client
-  option transport-type tcp
-  option transport.address-family inet
-  option remote-host {address}
-  option remote-port 24007
-  option remote-subvolume threads
-  option ping-timeout 10
-end-volume
 """
 
 
@@ -269,8 +235,9 @@ class Network:
     def serve(self) -> None:
         """Has the hosts that are started from now on reach the shared folder by their cables."""
         _ip("address", "add", f"{self.files}/24", "dev", self.bridge)
-        for name, text in (("server", _SERVER), ("client", _CLIENT)):
-            (self.folder / f"{name}.vol").write_text(text.format(folder=self.shared, address=self.files))
+        for name, text in (("server", GLUSTER_SERVER), ("client", GLUSTER_CLIENT)):
+            known = {"folder": self.shared, "address": self.files, "port": _FILES_PORT}
+            (self.folder / f"{name}.vol").write_text(text.format(**known))
         files = ["--volfile", str(self.folder / "server.vol"), "--log-file", str(self.folder / "server.log")]
         self.server = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "glusterfsd", "--no-daemon", *files])
 
